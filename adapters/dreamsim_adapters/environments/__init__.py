@@ -1,0 +1,1 @@
+"""Real environments behind the `Environment` protocol, one module per environment."""

@@ -1,0 +1,1 @@
+"""The `dreamsim` command, one file per verb."""

@@ -1,0 +1,1 @@
+"""Text generation: one file per provider, one verb, `generate`."""

@@ -1,0 +1,1 @@
+"""The experience model: prompt, parser, model and the environment made of them."""

@@ -1,0 +1,1 @@
+"""The stations an episode passes: source, rollout, collector."""

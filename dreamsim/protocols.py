@@ -1,0 +1,195 @@
+"""Every seam of dreamsim: what one part may expect of another.
+
+In: records. Out: records. Always: a method is async if and only if it can wait; cancelling a call cancels what
+it started, down to the engine's request. Each protocol has a public contract check in `dreamsim.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.records.completion import Completion, Decision, GenerationRequest
+from dreamsim.records.episode import Episode, Purpose, Source, Transition
+from dreamsim.records.experience import Experience, ExperienceQuery
+from dreamsim.records.state import State
+from dreamsim.records.task import Task
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Fast enough to call with one step's text; never with a whole history."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        ...
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids of `text`, no special tokens added; tags that the vocabulary holds become one id each."""
+        ...
+
+    def decode(self, token_ids: NDArray[np.int32]) -> str:
+        """Text of the ids, tags included."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Generates tokens. One verb; thousands of calls at once."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, for provenance."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the weights now in use."""
+        ...
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of prompt and answer together."""
+        ...
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Answer `request`. Cancelling the call aborts the request in the engine.
+
+        Raises:
+            EngineError: generation failed; `recoverable` tells whether another try can help.
+            ContextOverflowError: prompt and answer do not fit.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """Decides the next action. One object serves all episodes; what belongs to one episode is in its `Actor`."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance; the version changes when the weights do."""
+        ...
+
+    def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
+        """Someone who plays one episode of `task`, sampling from the named `seed`."""
+        ...
+
+
+class Actor(Protocol):
+    """Plays one episode."""
+
+    async def act(self, state: State, admissible: Sequence[str]) -> Decision:
+        """Decide, given the present state (the first call gets the task's first state).
+
+        Raises:
+            PolicyError: no usable action within the allowed number of samples.
+        """
+        ...
+
+
+class EpisodeSession(Protocol):
+    """One episode running in an environment."""
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        ...
+
+    @property
+    def admissible(self) -> tuple[str, ...]:
+        """Actions possible now; empty where the environment does not tell."""
+        ...
+
+    async def step(self, action: str) -> Transition:
+        """Take `action`.
+
+        Raises:
+            EpisodeFinishedError: the episode is over.
+            EpisodeError: the step could not be computed; the episode ends.
+        """
+        ...
+
+
+class Environment(Protocol):
+    """Where episodes happen: real, or dreamed by an experience model."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance."""
+        ...
+
+    @property
+    def source(self) -> Source:
+        """`real` or `dreamed`."""
+        ...
+
+    def session(self, task: Task, *, episode_id: str, seed: int) -> AbstractAsyncContextManager[EpisodeSession]:
+        """Begin an episode of `task`; leaving the context frees what it held."""
+        ...
+
+
+class StateMapping(Protocol):
+    """Turns what a real environment says into the abstract, compact state that dreams are made of."""
+
+    def state(self, raw: str) -> State:
+        """The element lines of a raw observation. Pure, fast, the same in every process."""
+        ...
+
+
+class Encoder(Protocol):
+    """Embeds texts for retrieval."""
+
+    @property
+    def name(self) -> str:
+        """Changes whenever the vectors do: an index built by another encoder is rebuilt."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape [len(texts), dimension], each row of length 1. Blocks: call it off the event loop."""
+        ...
+
+
+class Retriever(Protocol):
+    """Finds past experiences for a present step."""
+
+    async def retrieve(self, query: ExperienceQuery) -> tuple[Experience, ...]:
+        """At most `query.k` experiences, the most similar first, none that the query excludes."""
+        ...
+
+
+class EpisodeSink(Protocol):
+    """Takes finished episodes and makes them durable."""
+
+    async def add(self, episode: Episode) -> None:
+        """Hand over `episode`; waits while the writer is behind. Idempotent by `episode.id`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One episode to run."""
+
+    task: Task
+    """The task."""
+    repeat: int = 0
+    """Which of this task's episodes, from 0."""
+    purpose: Purpose = "training"
+    """What the episode is for."""
+
+
+class TaskSource(Protocol):
+    """Says what to run next."""
+
+    def assignments(self) -> AsyncIterator[Assignment]:
+        """Every episode to run, in order; ends when there is nothing more to do."""
+        ...

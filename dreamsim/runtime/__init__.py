@@ -1,0 +1,1 @@
+"""What every station runs on: boundaries, pipes, seeds, the clock, telemetry, configuration."""

@@ -1,0 +1,1 @@
+"""The durable store of episodes and the index over their steps."""

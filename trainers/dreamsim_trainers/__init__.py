@@ -1,0 +1,1 @@
+"""Trainers: they consume stored or streamed episodes and write checkpoints; the core never imports them."""
