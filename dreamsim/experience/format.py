@@ -1,0 +1,94 @@
+"""The text an experience model reads and writes, one segment at a time.
+
+In: tasks, states, actions, experiences, transitions. Out: text segments. Laid out for prefix caching:
+
+    <task> instruction <state> lines of the first state        never changes
+    <example> ...                                              once per episode, if retrieved once
+    <action> ... <reason> ... <state> ... <reward> 0 <done> no <end>     one per past step, appended only
+    <example> ...                                              per step, if retrieved per step: last, with the action
+    <action> the action to answer
+    ------------------------------------------------------------------- the model goes on from here
+    <reason> why <state> changed lines <reward> 0 <done> no <end>
+
+Always:
+- A segment depends on nothing before it, so each is tokenized once and the prompt only grows at its end.
+- States after the first are written as changed lines (`records.state.changes`).
+- The same functions write training data and prompts: what is learned is what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from dreamsim.records.episode import StepOutcome, Transition
+from dreamsim.records.experience import Experience
+from dreamsim.records.task import Task
+
+TASK: Final = "<task>"
+STATE: Final = "<state>"
+EXAMPLE: Final = "<example>"
+ACTION: Final = "<action>"
+REASON: Final = "<reason>"
+REWARD: Final = "<reward>"
+DONE: Final = "<done>"
+END: Final = "<end>"
+TAGS: Final = (TASK, STATE, EXAMPLE, ACTION, REASON, REWARD, DONE, END)
+
+DONE_WORDS: Final[dict[StepOutcome, str]] = {"running": "no", "success": "success", "failure": "failure"}
+
+
+def header(task: Task) -> str:
+    """What never changes in an episode: the instruction and the first state."""
+    return f"{TASK} {task.instruction} {STATE} {task.first_state.text}\n"
+
+
+def action_segment(action: str) -> str:
+    """The action to answer; white space collapsed, so that an action cannot imitate the layout."""
+    return f"{ACTION} {plain(action)} "
+
+
+def answer_segment(
+    *, reasoning: str, changed: Iterable[str], reward: float, outcome: StepOutcome, with_reasoning: bool = True
+) -> str:
+    """What the model is to write for one step."""
+    lines = "\n".join(changed)
+    reason = f"{REASON} {plain(reasoning)} " if with_reasoning else ""
+    return f"{reason}{STATE} {lines} {REWARD} {reward_text(reward)} {DONE} {DONE_WORDS[outcome]} {END}\n"
+
+
+def transition_answer(transition: Transition, changed: Iterable[str], *, with_reasoning: bool = True) -> str:
+    """`answer_segment` of a transition."""
+    return answer_segment(
+        reasoning=transition.reasoning,
+        changed=changed,
+        reward=transition.reward,
+        outcome=transition.outcome,
+        with_reasoning=with_reasoning,
+    )
+
+
+def example_segment(experience: Experience, *, with_state: bool, with_reasoning: bool = True) -> str:
+    """A retrieved experience as a demonstration; the state before it only for models with room for it."""
+    state = f"{STATE} " + "\n".join(experience.state) + " " if with_state else ""
+    answer = answer_segment(
+        reasoning=experience.reasoning,
+        changed=experience.changes,
+        reward=experience.reward,
+        outcome=experience.outcome,
+        with_reasoning=with_reasoning,
+    )
+    return f"{EXAMPLE} {state}{action_segment(experience.action)}{answer}"
+
+
+def reward_text(reward: float) -> str:
+    """A reward as short as it can be read back exactly: `0`, `1`, `0.25`."""
+    return str(int(reward)) if reward == int(reward) else repr(float(reward))
+
+
+def plain(text: str) -> str:
+    """White space collapsed and tags taken apart, so that data cannot imitate the layout."""
+    collapsed = " ".join(text.split())
+    for tag in TAGS:
+        collapsed = collapsed.replace(tag, tag.strip("<>"))
+    return collapsed
