@@ -7,6 +7,7 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |- UsageError                what the user gave cannot be used; raised before work starts
     |  |- ConfigurationError     a setting is wrong or contradicts another
     |  |- MissingExtraError      an optional package is needed; names the install line
+    |  |- RecordError            a record read from outside is not what its schema asks for; names the field
     |  |- DatasetError           a line of an imported file is wrong; names file and line
     |  `- StoreError             the store cannot be opened as asked
     |     |- StoreLockedError    another run writes to it
@@ -17,6 +18,7 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |  |- PolicyError            no valid action after n samples
     |  |- EnvironmentFailure     a real environment died or hung
     |  |- ContextOverflowError   the prompt no longer fits the model
+    |  |- RetrievalError         past experiences could not be searched (an embedding endpoint is down)
     |  |- EngineError            generation failed; `recoverable` tells whether trying again can help
     |  |- EpisodeTimeoutError    the episode's own time was used up
     |  |- EpisodeCancelledError  cancelled from outside, or by a foreign cancellation
@@ -48,6 +50,15 @@ class MissingExtraError(UsageError):
         super().__init__(f"{purpose} needs the package '{package}': pip install 'dreamsim-rl[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class RecordError(UsageError):
+    """A record read from outside is not what its schema asks for."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
 
 
 class DatasetError(UsageError):
@@ -106,6 +117,12 @@ class ContextOverflowError(EpisodeError):
     """The prompt no longer fits the model's context; raise max_model_len or lower max_steps."""
 
     kind = "context"
+
+
+class RetrievalError(EpisodeError):
+    """Past experiences could not be searched; the message says why."""
+
+    kind = "retrieval"
 
 
 class EngineError(EpisodeError):

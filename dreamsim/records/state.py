@@ -65,7 +65,7 @@ class State:
     @classmethod
     def from_elements(cls, elements: Mapping[str, str]) -> State:
         """The state with these elements, in this order."""
-        return cls(lines=tuple(join_line(key, value) for key, value in elements.items()))
+        return cls(lines=tuple(join_line(key, value) for key, value in elements.items() if key or value))
 
     @property
     def elements(self) -> dict[str, str]:
