@@ -2,13 +2,15 @@
 
 In: tasks, states, actions, experiences, transitions. Out: text segments. Laid out for prefix caching:
 
-    <task> instruction <state> lines of the first state        never changes
-    <example> ...                                              once per episode, if retrieved once
-    <action> ... <reason> ... <state> ... <reward> 0 <done> no <end>     one per past step, appended only
-    <example> ...                                              per step, if retrieved per step: last, with the action
+    <task> instruction <state> lines of the first state               never changes
+    <example> ...                                                     once per episode, if retrieved once
+    <action> ... <reason> ... <state> ... <reward> 0 <done> no <end>  one per past step, appended only
+    <example> ...                                                     last, if retrieved per step
     <action> the action to answer
-    ------------------------------------------------------------------- the model goes on from here
+    ---------------------------------------------------------------- the model goes on from here
     <reason> why <state> changed lines <reward> 0 <done> no <end>
+
+Tags stand at the beginning of lines; a tokenizer for tiny models swallows the white space around them.
 
 Always:
 - A segment depends on nothing before it, so each is tokenized once and the prompt only grows at its end.
@@ -40,21 +42,21 @@ DONE_WORDS: Final[dict[StepOutcome, str]] = {"running": "no", "success": "succes
 
 def header(task: Task) -> str:
     """What never changes in an episode: the instruction and the first state."""
-    return f"{TASK} {task.instruction} {STATE} {task.first_state.text}\n"
+    return f"{TASK} {plain(task.instruction)}\n{STATE}\n{_lines(task.first_state.lines)}"
 
 
 def action_segment(action: str) -> str:
     """The action to answer; white space collapsed, so that an action cannot imitate the layout."""
-    return f"{ACTION} {plain(action)} "
+    return f"\n{ACTION} {plain(action)}\n"
 
 
 def answer_segment(
     *, reasoning: str, changed: Iterable[str], reward: float, outcome: StepOutcome, with_reasoning: bool = True
 ) -> str:
     """What the model is to write for one step."""
-    lines = "\n".join(changed)
-    reason = f"{REASON} {plain(reasoning)} " if with_reasoning else ""
-    return f"{reason}{STATE} {lines} {REWARD} {reward_text(reward)} {DONE} {DONE_WORDS[outcome]} {END}\n"
+    reason = f"{REASON} {plain(reasoning)}\n" if with_reasoning else ""
+    state = f"{STATE}\n{_lines(changed)}\n"
+    return f"{reason}{state}{REWARD} {reward_text(reward)}\n{DONE} {DONE_WORDS[outcome]}\n{END}"
 
 
 def transition_answer(transition: Transition, changed: Iterable[str], *, with_reasoning: bool = True) -> str:
@@ -70,7 +72,7 @@ def transition_answer(transition: Transition, changed: Iterable[str], *, with_re
 
 def example_segment(experience: Experience, *, with_state: bool, with_reasoning: bool = True) -> str:
     """A retrieved experience as a demonstration; the state before it only for models with room for it."""
-    state = f"{STATE} " + "\n".join(experience.state) + " " if with_state else ""
+    state = f"\n{STATE}\n{_lines(experience.state)}" if with_state else ""
     answer = answer_segment(
         reasoning=experience.reasoning,
         changed=experience.changes,
@@ -78,12 +80,16 @@ def example_segment(experience: Experience, *, with_state: bool, with_reasoning:
         outcome=experience.outcome,
         with_reasoning=with_reasoning,
     )
-    return f"{EXAMPLE} {state}{action_segment(experience.action)}{answer}"
+    return f"\n{EXAMPLE}{state}{action_segment(experience.action)}{answer}"
 
 
 def reward_text(reward: float) -> str:
     """A reward as short as it can be read back exactly: `0`, `1`, `0.25`."""
     return str(int(reward)) if reward == int(reward) else repr(float(reward))
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(plain(line) for line in lines)
 
 
 def plain(text: str) -> str:

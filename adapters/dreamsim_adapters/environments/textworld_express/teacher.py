@@ -74,7 +74,7 @@ def _reason(
         parts += _facts_of_move(knowledge, elements, arguments)
     elif "door to" in arguments:
         parts.append(_fact(elements, arguments.rpartition(" ")[2]))
-    elif arguments and arguments != "around":
+    elif arguments and arguments != "around" and verb != "prepare":
         for name in _names(arguments):
             parts.append(_fact(elements, name))
             if (container := _container(elements, name)) is not None:

@@ -1,0 +1,188 @@
+"""Training samples for an experience model, from stored real episodes.
+
+In: episodes with reasoning, a tokenizer, a pool of experiences to retrieve demonstrations from. Out: samples of token
+ids and labels. Always:
+- Samples are made by `dreamsim.experience.prompt`, the code that asks at inference.
+- Loss falls on what the model is to write (reasoning, state, reward, done); `-100` masks the rest, unless
+  `loss_on="all"`, which a small model trained from scratch can use to learn the shape of everything.
+- Demonstrations are retrieved as at inference and never come from the same task.
+- `retrieve="episode"` gives one sample per episode with every step in it; `"step"` gives one sample per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.experience.format import transition_answer
+from dreamsim.experience.prompt import ExperiencePrompt, PromptLayout
+from dreamsim.protocols import Encoder, Tokenizer
+from dreamsim.records.episode import Episode
+from dreamsim.records.experience import Experience, embedding_text
+from dreamsim.records.state import StateMemory, changes
+
+IGNORED = -100
+LossOn = Literal["answers", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One training sequence."""
+
+    input_ids: NDArray[np.int32]
+    """Shape [n]."""
+    labels: NDArray[np.int32]
+    """Shape [n]; `IGNORED` where no loss falls."""
+
+
+class DemonstrationPool:
+    """Experiences with their vectors, searched exactly: for training, where all queries are known beforehand."""
+
+    def __init__(self, episodes: Sequence[Episode], encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._experiences = [experience for episode in episodes for experience in experiences_of(episode)]
+        texts = [embedding_text(experience.state, experience.action) for experience in self._experiences]
+        self._vectors = encoder.encode(texts)
+
+    def nearest(
+        self, queries: Sequence[tuple[tuple[str, ...], str, str]], k: int
+    ) -> list[tuple[Experience, ...]]:
+        """For each (state lines, action, task key) the k nearest experiences of other tasks, the nearest first."""
+        found: list[tuple[Experience, ...]] = []
+        for start in range(0, len(queries), 256):
+            block = queries[start : start + 256]
+            vectors = self._encoder.encode([embedding_text(state, action) for state, action, _ in block])
+            similarities = vectors @ self._vectors.T  # [block, pool]
+            wanted = min(8 * k + 32, similarities.shape[1])
+            best = np.argpartition(-similarities, wanted - 1, axis=1)[:, :wanted]
+            for row, (_, _, task_key) in enumerate(block):
+                order = best[row][np.argsort(-similarities[row, best[row]], kind="stable")]
+                others = (self._experiences[index] for index in order)
+                found.append(tuple([other for other in others if other.task_key != task_key][:k]))
+        return found
+
+
+def experiences_of(episode: Episode) -> Iterator[Experience]:
+    """The steps of an episode as experiences."""
+    memory = StateMemory(episode.task.first_state)
+    for index, transition in enumerate(episode.transitions):
+        before = memory.current
+        changed = changes(memory, transition.state)
+        memory.see(transition.state)
+        yield Experience(
+            id=f"{episode.id}:{index}",
+            episode_id=episode.id,
+            task_key=episode.task.key,
+            environment=episode.task.environment,
+            fold=episode.task.fold,
+            source=episode.source,
+            instruction=episode.task.instruction,
+            state=before.lines,
+            action=transition.action,
+            changes=changed,
+            next_state=transition.state.lines,
+            reasoning=transition.reasoning,
+            reward=transition.reward,
+            outcome=transition.outcome,
+        )
+
+
+def samples(
+    episodes: Sequence[Episode],
+    tokenizer: Tokenizer,
+    layout: PromptLayout,
+    pool: DemonstrationPool | None,
+    *,
+    loss_on: LossOn = "answers",
+    max_tokens: int = 1024,
+) -> Iterator[Sample]:
+    """Every sample of `episodes`; steps beyond `max_tokens` are left out."""
+    make = _episode_samples if layout.retrieve != "step" else _step_samples
+    for start in range(0, len(episodes), 512):
+        block = episodes[start : start + 512]
+        yield from make(block, tokenizer, layout, pool, loss_on, max_tokens)
+
+
+def _episode_samples(
+    episodes: Sequence[Episode],
+    tokenizer: Tokenizer,
+    layout: PromptLayout,
+    pool: DemonstrationPool | None,
+    loss_on: LossOn,
+    max_tokens: int,
+) -> Iterator[Sample]:
+    shown: list[tuple[Experience, ...]] = [()] * len(episodes)
+    if pool is not None and layout.retrieve == "episode":
+        queries = [(e.task.first_state.lines, e.task.instruction, e.task.key) for e in episodes]
+        shown = pool.nearest(queries, layout.demonstrations)
+    for episode, examples in zip(episodes, shown, strict=True):
+        prompt = ExperiencePrompt(tokenizer, layout, episode.task, examples)
+        given = len(prompt.parts)
+        for action, answer in _answers(episode, layout):
+            prompt.append(action, answer)
+        # after what is given, parts alternate: action, answer
+        learned = [False] * given + [bool(number % 2) for number in range(len(prompt.parts) - given)]
+        sample = _sample(prompt.parts, learned, loss_on, max_tokens)
+        if sample is not None:
+            yield sample
+
+
+def _step_samples(
+    episodes: Sequence[Episode],
+    tokenizer: Tokenizer,
+    layout: PromptLayout,
+    pool: DemonstrationPool | None,
+    loss_on: LossOn,
+    max_tokens: int,
+) -> Iterator[Sample]:
+    steps = [(e, experience) for e in episodes for experience in experiences_of(e)]
+    queries = [(step.state, step.action, step.task_key) for _, step in steps]
+    found = pool.nearest(queries, layout.demonstrations) if pool is not None else [()] * len(queries)
+    number = 0
+    for episode in episodes:
+        prompt = ExperiencePrompt(tokenizer, layout, episode.task)
+        for action, answer in _answers(episode, layout):
+            target = tokenizer.encode(answer)
+            sample = _sample([prompt.ask(action, found[number]), target], [False, True], loss_on, max_tokens)
+            if sample is not None:
+                yield sample
+            prompt.append(action, target)
+            number += 1
+
+
+def _answers(episode: Episode, layout: PromptLayout) -> Iterator[tuple[str, str]]:
+    memory = StateMemory(episode.task.first_state)
+    for transition in episode.transitions:
+        changed = changes(memory, transition.state)
+        memory.see(transition.state)
+        yield transition.action, transition_answer(transition, changed, with_reasoning=layout.reasoning)
+
+
+def _sample(
+    parts: Sequence[NDArray[np.int32]], learned: Sequence[bool], loss_on: LossOn, max_tokens: int
+) -> Sample | None:
+    ids: list[NDArray[np.int32]] = []
+    labels: list[NDArray[np.int32]] = []
+    length = 0
+    for part, learn in zip(parts, learned, strict=True):
+        length += len(part)
+        if length > max_tokens:
+            break
+        ids.append(part)
+        labels.append(part if learn or loss_on == "all" else np.full_like(part, IGNORED))
+    if not any((label != IGNORED).any() for label in labels):
+        return None
+    return Sample(input_ids=np.concatenate(ids), labels=np.concatenate(labels))
+
+
+def names_of(episodes: Iterable[Episode], *, leave_out: Callable[[str], bool] = lambda name: False) -> list[str]:
+    """Names of all elements that occur in the states of `episodes`, sorted."""
+    names: set[str] = set()
+    for episode in episodes:
+        for state in (episode.task.first_state, *(t.state for t in episode.transitions)):
+            names.update(state.elements)
+    return sorted(name for name in names if not leave_out(name))
