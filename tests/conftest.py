@@ -1,4 +1,4 @@
-"""What holds in every test: no network, a blocked event loop fails the test, Hypothesis draws the same examples.
+"""What holds in every test: no network, no blocked event loop, the same examples from Hypothesis every time.
 
 Coroutine tests need no mark: anyio's plugin runs them on asyncio.
 """
@@ -33,7 +33,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def loop_guard() -> BlockBuster:
-    """Knows the calls that block; blames only those that come through our own packages, not a test's own set-up."""
+    """Knows the calls that block; blames those that come through our packages, not a test's own set-up."""
     return BlockBuster(["dreamsim", "dreamsim_adapters", "dreamsim_trainers"])
 
 
