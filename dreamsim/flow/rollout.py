@@ -1,0 +1,197 @@
+"""One episode: an actor and a session take turns until the task ends, the steps run out or something fails.
+
+In: an `Assignment`. Out: an `Episode`, whatever happens.
+Always:
+- what happened before a failure is kept: an episode that ends in an error has all its transitions so far;
+- an outcome that was reached stands, even if leaving the session then fails;
+- the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
+  environment or for the store does not use it up;
+- seeds come from the run's seed, the task and the repeat alone, so neighbours change nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import anyio
+import anyio.lowlevel
+
+from dreamsim.errors import ConfigurationError, EngineError, EpisodeCancelledError, EpisodeTimeoutError
+from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
+from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
+from dreamsim.runtime.boundary import Boundary, Failure
+from dreamsim.runtime.seeds import seed_of
+from dreamsim.runtime.telemetry import LiveEpisode, Telemetry
+
+CLOSING_SECONDS = 10.0
+"""Most time that leaving a session may take before it is cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSettings:
+    """What all episodes of a run have in common."""
+
+    run: str
+    """The run's name, part of every episode's id."""
+    seed: int = 0
+    """Root of all seeds."""
+    max_steps: int = 50
+    """An episode that is not over after this many steps is truncated."""
+    episode_seconds: float | None = None
+    """Most time for the steps of one episode; None is no limit."""
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ConfigurationError("max_steps must be at least 1: an episode without a step says nothing")
+        if self.episode_seconds is not None and self.episode_seconds <= 0:
+            raise ConfigurationError("episode_seconds must be positive; leave it out for no limit")
+
+    def episode_id(self, assignment: Assignment) -> str:
+        """The id that the assignment's episode will have."""
+        return episode_id(self.run, assignment.task.key, assignment.repeat)
+
+
+class Rollout:
+    """Plays episodes of one environment with one policy."""
+
+    def __init__(
+        self, *, environment: Environment, policy: Policy, settings: RolloutSettings, telemetry: Telemetry
+    ) -> None:
+        """Ready to `play`; any number at once."""
+        self._environment = environment
+        self._policy = policy
+        self.settings = settings
+        self._telemetry = telemetry
+        self._acting = telemetry.station("policy")
+        self._stepping = telemetry.station("environment")
+        self.dead_engine: EngineError | None = None
+        """Set once an episode found an engine dead: no later episode can succeed."""
+
+    async def play(self, assignment: Assignment, live: LiveEpisode) -> Episode:
+        """Play one episode. Never raises for what the episode did.
+
+        A cancellation of a scope around the call ends the episode with kind `cancelled` and is not raised
+        here; anyio raises it again at the caller's next checkpoint, so shield what keeps the episode.
+        """
+        clock = self._telemetry.clock
+        started_at, begun = clock.unix(), clock.monotonic()
+        transitions: list[Transition] = []
+        ended: list[EpisodeOutcome] = []
+        limit = anyio.CancelScope()
+        with Boundary() as caught, limit:
+            await self._play(assignment, live, limit, transitions, ended)
+        failure = caught.failure
+        if failure is not None and failure.dead_engine is not None:
+            self.dead_engine = failure.dead_engine
+        if ended:
+            if failure is not None:
+                self._telemetry.counters["session_close_failed"] += 1
+            failure = None
+        elif limit.cancel_called and not caught.cancelled:
+            said = f"not over after {self.settings.episode_seconds} s of its own time, in step {live.step}"
+            failure = Failure(kind=EpisodeTimeoutError.kind, message=said)
+        elif failure is None:
+            # A session that swallows what ended it (anyio groups do so with foreign cancellations).
+            said = "the session was left before the episode was over, and nothing was raised"
+            failure = Failure(kind=EpisodeCancelledError.kind, message=said)
+        outcome: EpisodeOutcome = "error" if failure is not None else ended[0]
+        return self._episode(
+            assignment,
+            transitions=tuple(transitions),
+            outcome=outcome,
+            failure=failure,
+            started_at=started_at,
+            duration_s=clock.monotonic() - begun,
+        )
+
+    def lost(self, assignment: Assignment) -> Episode:
+        """The episode of an assignment whose task was killed before it could play."""
+        failure = Failure(kind=EpisodeCancelledError.kind, message="killed before its first step")
+        return self._episode(
+            assignment,
+            transitions=(),
+            outcome="error",
+            failure=failure,
+            started_at=self._telemetry.clock.unix(),
+            duration_s=0.0,
+        )
+
+    def _episode(
+        self,
+        assignment: Assignment,
+        *,
+        transitions: tuple[Transition, ...],
+        outcome: EpisodeOutcome,
+        failure: Failure | None,
+        started_at: float,
+        duration_s: float,
+    ) -> Episode:
+        source = self._environment.source
+        return Episode(
+            id=self.settings.episode_id(assignment),
+            run=self.settings.run,
+            task=assignment.task,
+            repeat=assignment.repeat,
+            source=source,
+            purpose=assignment.purpose,
+            transitions=transitions,
+            outcome=outcome,
+            error_kind=None if failure is None else failure.kind,
+            error_message=None if failure is None else failure.message,
+            policy=self._policy.name,
+            experience_model=self._environment.name if source == "dreamed" else "",
+            started_at=started_at,
+            duration_s=duration_s,
+        )
+
+    async def _play(
+        self,
+        assignment: Assignment,
+        live: LiveEpisode,
+        limit: anyio.CancelScope,
+        transitions: list[Transition],
+        ended: list[EpisodeOutcome],
+    ) -> None:
+        settings, task = self.settings, assignment.task
+        seed = seed_of(settings.seed, task.key, assignment.repeat)
+        opened = self._environment.session(task, episode_id=live.id, seed=seed_of(seed, "environment"))
+        async with opened as session:
+            actor = self._policy.actor(task, episode_id=live.id, seed=seed_of(seed, "policy"))
+            if settings.episode_seconds is not None:
+                limit.deadline = anyio.current_time() + settings.episode_seconds
+            ended.append(await self._steps(session, actor, live, transitions))
+            live.station = "closing"
+            live.since = self._telemetry.clock.monotonic()
+            limit.deadline = anyio.current_time() + CLOSING_SECONDS
+
+    async def _steps(
+        self, session: EpisodeSession, actor: Actor, live: LiveEpisode, transitions: list[Transition]
+    ) -> EpisodeOutcome:
+        acting, stepping, telemetry = self._acting, self._stepping, self._telemetry
+        source = self._environment.source
+        state, admissible = session.state, session.admissible
+        for step in range(self.settings.max_steps):
+            live.step = step
+            live.station = "policy"
+            live.since = entered = acting.enter()
+            try:
+                decision = await actor.act(state, admissible)
+            finally:
+                acting.leave(entered)
+            live.station = "environment"
+            live.since = entered = stepping.enter()
+            try:
+                transition = await session.step(decision.action)
+            finally:
+                stepping.leave(entered)
+            if transition.decision is None:
+                transition = dataclasses.replace(transition, decision=decision)
+            transitions.append(transition)
+            telemetry.stepped(source)
+            if transition.outcome != "running":
+                return transition.outcome
+            state, admissible = transition.state, transition.admissible
+            # One turn each: parts that never wait (scripted ones) must not keep the loop to themselves.
+            await anyio.lowlevel.checkpoint()
+        return "truncated"
