@@ -1,0 +1,283 @@
+"""Every setting of a run: name, type, bounds, default, unit and one line of explanation.
+
+In: values from files, the environment and flags (`runtime.settings_sources` collects them).
+Out: `Settings`, frozen and complete.
+Always: a name that does not exist is refused; every setting explains itself, because `--help` and
+`docs/configuration.md` are printed from these classes; a setting that must deadlock or fail later is refused
+here, with what to change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from dreamsim.records.episode import Purpose
+
+TINY = "tiny"
+"""The model name that stands for the small model shipped in the package."""
+
+EngineKind = Literal["auto", "vllm", "http", "scripted"]
+Retrieval = Literal["episode", "step", "off"]
+PolicyLayout = Literal["tiny", "chat", "plain"]
+ExperienceLayout = Literal["tiny", "chat", "plain"]
+
+
+def _split_commas(value: Any) -> Any:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _none_word(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "default") else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""A list; in flags and the environment it is written with commas."""
+
+
+def setting(default: Any, text: str, *, unit: str = "", **limits: Any) -> Any:
+    """A pydantic field with its explanation and unit; `limits` are pydantic's (`ge`, `le`, ...)."""
+    return Field(default=default, description=text, json_schema_extra={"unit": unit}, **limits)
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_word)]
+OptionalInt = Annotated[int | None, BeforeValidator(_none_word)]
+OptionalFloat = Annotated[float | None, BeforeValidator(_none_word)]
+OptionalText = Annotated[str | None, BeforeValidator(_none_word)]
+
+
+class RunSection(Section):
+    """The run as a whole. These may be written without `run.`: `--concurrency 2048`."""
+
+    directory: OptionalPath = setting(
+        None, "where the run keeps everything; default: a new directory under runs/"
+    )
+    name: str = setting("dream", "last part of the default directory's name", pattern=r"^[A-Za-z0-9._-]+$")
+    seed: int = setting(0, "seed from which every other seed of the run is named", ge=0, lt=2**63)
+    concurrency: int = setting(
+        2048, "most episodes alive at the same moment", unit="episodes", ge=1, le=1_000_000
+    )
+    episodes: OptionalInt = setting(
+        None, "episodes to run; default: as many as `concurrency`", unit="episodes", ge=1
+    )
+    max_steps: int = setting(20, "an episode that needs more is stored as truncated", unit="steps", ge=1)
+    episode_timeout_s: float = setting(
+        3600.0, "an episode's own time; then it is stored as failed", unit="s", gt=0
+    )
+    purpose: Purpose = setting(
+        "training", "what the episodes are for; `evaluation` is never retrieved or learned from"
+    )
+    resume: OptionalPath = setting(None, "a run directory to continue: finished episodes are not run again")
+    max_failures: float = setting(
+        0.05,
+        "largest share of episodes ending in an error with which the run still exits 0",
+        unit="share",
+        ge=0,
+        le=1,
+    )
+    shared: bool = setting(True, "one engine for both roles when they name the same model, engine and server")
+    stop_after_s: OptionalFloat = setting(None, "stop as if interrupted after this long", unit="s", gt=0)
+
+
+class VllmSection(Section):
+    """vLLM in this process; for both roles unless a role says otherwise (`policy.vllm...`)."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting("auto", "type of the weights")
+    max_model_len: OptionalInt = setting(
+        None, "most tokens of prompt and answer; default: what the model allows", unit="tokens", ge=16
+    )
+    max_num_seqs: int = setting(256, "requests computed in one step of the engine", unit="requests", ge=1)
+    max_num_batched_tokens: OptionalInt = setting(
+        None, "tokens computed in one step of the engine; default: vLLM's", unit="tokens", ge=16
+    )
+    kv_cache_gib: OptionalFloat = setting(
+        None,
+        "memory for the key-value cache on a CPU; default: 2 (GPUs: gpu_memory_utilization)",
+        unit="GiB",
+        gt=0,
+    )
+    gpu_memory_utilization: OptionalFloat = setting(
+        None, "share of GPU memory; default: 0.9 for one engine, 0.45 each for two", unit="share", gt=0, le=1
+    )
+    enforce_eager: bool = setting(
+        True, "no CUDA graphs and no compilation: starts fast; set false for long GPU runs"
+    )
+    tensor_parallel_size: int = setting(1, "GPUs one engine is split over", unit="GPUs", ge=1)
+    prefix_caching: bool = setting(True, "keep the computed prefixes of prompts")
+
+
+class RoleVllmSection(Section):
+    """This role's own vLLM settings; empty means: as in `vllm`."""
+
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"] | None, BeforeValidator(_none_word)
+    ] = setting(None, "as vllm.dtype")
+    max_model_len: OptionalInt = setting(None, "as vllm.max_model_len", unit="tokens", ge=16)
+    max_num_seqs: OptionalInt = setting(None, "as vllm.max_num_seqs", unit="requests", ge=1)
+    max_num_batched_tokens: OptionalInt = setting(
+        None, "as vllm.max_num_batched_tokens", unit="tokens", ge=16
+    )
+    kv_cache_gib: OptionalFloat = setting(None, "as vllm.kv_cache_gib", unit="GiB", gt=0)
+    gpu_memory_utilization: OptionalFloat = setting(
+        None, "as vllm.gpu_memory_utilization", unit="share", gt=0, le=1
+    )
+
+
+class RoleSection(Section):
+    """What the policy and the experience model have in common."""
+
+    model: str = setting(
+        TINY,
+        "Hugging Face name, directory of a checkpoint, or `tiny` for the one in the package",
+        min_length=1,
+    )
+    engine: EngineKind = setting("auto", "`auto` is `http` when a url is given, else `vllm` in this process")
+    url: OptionalText = setting(
+        None, "an OpenAI-compatible server, as http://host:8000/v1", pattern=r"^https?://\S+$"
+    )
+    tokenizer: OptionalText = setting(None, "where the tokenizer is, when the model's name does not say it")
+    adapter: OptionalText = setting(None, "LoRA adapter (a directory) on top of the model")
+    temperature: float = setting(1.0, "of sampling; 0 is greedy", ge=0, le=10)
+    top_p: float = setting(1.0, "smallest set of tokens with this probability", unit="share", gt=0, le=1)
+    max_tokens: int = setting(128, "longest answer", unit="tokens", ge=1)
+    samples: int = setting(
+        3, "most answers asked for one step before the episode fails", unit="answers", ge=1
+    )
+    vllm: RoleVllmSection = Field(default_factory=RoleVllmSection)
+
+    @property
+    def kind(self) -> Literal["vllm", "http", "scripted"]:
+        """The engine that `auto` stands for."""
+        if self.engine == "auto":
+            return "http" if self.url is not None else "vllm"
+        return self.engine
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine == "http" and self.url is None:
+            raise ValueError("engine = http needs a url: set url to the server's address")
+        if self.engine in ("vllm", "scripted") and self.url is not None:
+            raise ValueError(f"a url makes no sense with engine = {self.engine}: remove one of the two")
+        if self.kind == "http" and self.model == TINY:
+            raise ValueError("a server needs the model's name: set model to what the server calls it")
+        return self
+
+
+class PolicySection(RoleSection):
+    """The agent that decides actions."""
+
+    max_tokens: int = setting(64, "longest answer", unit="tokens", ge=1)
+    window: int = setting(8, "recent steps shown in the prompt", unit="steps", ge=0)
+    layout: Annotated[PolicyLayout | None, BeforeValidator(_none_word)] = setting(
+        None, "form of the prompt; default: `tiny` for the tiny model, else `chat`"
+    )
+    show_admissible: bool = setting(True, "list the admissible actions in the prompt when there are any")
+
+
+class ExperienceSection(RoleSection):
+    """The experience model that dreams the environment."""
+
+    max_tokens: int = setting(256, "longest answer", unit="tokens", ge=1)
+    demonstrations: int = setting(
+        3, "past experiences shown as demonstrations (top-k)", unit="experiences", ge=0
+    )
+    retrieve: Annotated[Retrieval | None, BeforeValidator(_none_word)] = setting(
+        None,
+        "when to look them up: per `episode`, per `step`, or `off`; default: episode for tiny, else step",
+    )
+    example_state: Annotated[bool | None, BeforeValidator(_none_word)] = setting(
+        None, "show the state before each demonstration; default: no for tiny, else yes"
+    )
+    history: bool = setting(True, "show past steps in the prompt (off: an ablation)")
+    reasoning: bool = setting(True, "let it reason before it answers (off: an ablation)")
+    layout: Annotated[ExperienceLayout | None, BeforeValidator(_none_word)] = setting(
+        None, "form of the prompt; default: `tiny` for the tiny model, else `chat`"
+    )
+
+    @property
+    def retrieval(self) -> Retrieval:
+        """When demonstrations are looked up, defaults filled in."""
+        if self.demonstrations == 0:
+            return "off"
+        if self.retrieve is not None:
+            return self.retrieve
+        return "episode" if self.model == TINY else "step"
+
+
+class StoreSection(Section):
+    """Where episodes are kept."""
+
+    path: OptionalPath = setting(
+        None, "a store to use (and share); default: a new one in the run's directory"
+    )
+    encoder: str = setting(
+        "lexical",
+        "embeds steps for retrieval: `lexical`, `sentence-transformers:NAME` or `http:URL#NAME`",
+        min_length=1,
+    )
+    experiences: OptionalText = setting(
+        "shipped", "real experiences imported at start: a .jsonl or .jsonl.xz, `shipped`, or none"
+    )
+
+
+class TasksSection(Section):
+    """What is to be done."""
+
+    file: OptionalText = setting(
+        "shipped", "a task list (.jsonl or .jsonl.xz); none: made by the environment"
+    )
+    environment: str = setting("textworld_express", "environment of the tasks")
+    mix: Names = setting((), "variants with weights, as twc=2,coin=1; empty: all in the file, as they come")
+    fold: str = setting("test", "which tasks: train, dev, test, or any", pattern="^(train|dev|test|any)$")
+    count: OptionalInt = setting(
+        None, "most tasks to use; with more episodes than tasks each runs several times", unit="tasks", ge=1
+    )
+
+
+class DisplaySection(Section):
+    """What is shown while it runs."""
+
+    mode: Literal["auto", "rich", "plain", "off"] = setting(
+        "auto", "`auto` is `rich` on a terminal, else `plain`"
+    )
+    interval_s: float = setting(10.0, "time between two lines of the plain display", unit="s", gt=0)
+
+
+class Settings(Section):
+    """All settings of `python -m dreamsim.run`."""
+
+    run: RunSection = Field(default_factory=RunSection)
+    policy: PolicySection = Field(default_factory=PolicySection)
+    experience: ExperienceSection = Field(default_factory=ExperienceSection)
+    vllm: VllmSection = Field(default_factory=VllmSection)
+    store: StoreSection = Field(default_factory=StoreSection)
+    tasks: TasksSection = Field(default_factory=TasksSection)
+    display: DisplaySection = Field(default_factory=DisplaySection)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes to run."""
+        return self.run.episodes if self.run.episodes is not None else self.run.concurrency
+
+    @property
+    def one_engine(self) -> bool:
+        """Whether one engine serves both roles."""
+        policy, experience = self.policy, self.experience
+        same = (policy.kind, policy.model, policy.url) == (experience.kind, experience.model, experience.url)
+        return self.run.shared and same and policy.model != TINY and policy.vllm == experience.vllm
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.run.resume is not None and self.run.directory is not None:
+            raise ValueError("run.resume names the directory already: remove run.directory")
+        return self
