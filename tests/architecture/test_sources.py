@@ -21,6 +21,7 @@ LONGEST_FUNCTION = 80
 MAY_IMPORT_ASYNCIO = {
     "dreamsim/engines/vllm_local.py",  # AsyncLLM is plain asyncio
     "dreamsim/runtime/guard.py",  # turns cancellations that no anyio scope asked for into errors
+    "dreamsim/testing/virtual_time.py",  # an event loop of its own
 }
 
 
