@@ -26,23 +26,14 @@ from typing import Final
 from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.experience import Experience
 from dreamsim.records.task import Task
-
-TASK: Final = "<task>"
-STATE: Final = "<state>"
-EXAMPLE: Final = "<example>"
-ACTION: Final = "<action>"
-REASON: Final = "<reason>"
-REWARD: Final = "<reward>"
-DONE: Final = "<done>"
-END: Final = "<end>"
-TAGS: Final = (TASK, STATE, EXAMPLE, ACTION, REASON, REWARD, DONE, END)
+from dreamsim.records.text import ACTION, DONE, END, EXAMPLE, REASON, REWARD, STATE, TASK, joined, plain
 
 DONE_WORDS: Final[dict[StepOutcome, str]] = {"running": "no", "success": "success", "failure": "failure"}
 
 
 def header(task: Task) -> str:
     """What never changes in an episode: the instruction and the first state."""
-    return f"{TASK} {plain(task.instruction)}\n{STATE}\n{_lines(task.first_state.lines)}"
+    return f"{TASK} {plain(task.instruction)}\n{STATE}\n{joined(task.first_state.lines)}"
 
 
 def action_segment(action: str) -> str:
@@ -51,11 +42,16 @@ def action_segment(action: str) -> str:
 
 
 def answer_segment(
-    *, reasoning: str, changed: Iterable[str], reward: float, outcome: StepOutcome, with_reasoning: bool = True
+    *,
+    reasoning: str,
+    changed: Iterable[str],
+    reward: float,
+    outcome: StepOutcome,
+    with_reasoning: bool = True,
 ) -> str:
     """What the model is to write for one step."""
     reason = f"{REASON} {plain(reasoning)}\n" if with_reasoning else ""
-    state = f"{STATE}\n{_lines(changed)}\n"
+    state = f"{STATE}\n{joined(changed)}\n"
     return f"{reason}{state}{REWARD} {reward_text(reward)}\n{DONE} {DONE_WORDS[outcome]}\n{END}"
 
 
@@ -72,7 +68,7 @@ def transition_answer(transition: Transition, changed: Iterable[str], *, with_re
 
 def example_segment(experience: Experience, *, with_state: bool, with_reasoning: bool = True) -> str:
     """A retrieved experience as a demonstration; the state before it only for models with room for it."""
-    state = f"\n{STATE}\n{_lines(experience.state)}" if with_state else ""
+    state = f"\n{STATE}\n{joined(experience.state)}" if with_state else ""
     answer = answer_segment(
         reasoning=experience.reasoning,
         changed=experience.changes,
@@ -86,15 +82,3 @@ def example_segment(experience: Experience, *, with_state: bool, with_reasoning:
 def reward_text(reward: float) -> str:
     """A reward as short as it can be read back exactly: `0`, `1`, `0.25`."""
     return str(int(reward)) if reward == int(reward) else repr(float(reward))
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(plain(line) for line in lines)
-
-
-def plain(text: str) -> str:
-    """White space collapsed and tags taken apart, so that data cannot imitate the layout."""
-    collapsed = " ".join(text.split())
-    for tag in TAGS:
-        collapsed = collapsed.replace(tag, tag.strip("<>"))
-    return collapsed

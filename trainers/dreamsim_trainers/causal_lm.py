@@ -22,22 +22,23 @@ from dreamsim_trainers.experience_data import IGNORED, Sample
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import SFTConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyShape:
-    """Shape of a Llama trained from scratch. The default has about 2 million parameters."""
+    """Shape of a Llama trained from scratch. The default has about 3 million parameters."""
 
-    hidden_size: int = 192
+    hidden_size: int = 256
     """Width of the residual stream."""
-    layers: int = 5
+    layers: int = 4
     """Number of blocks."""
-    heads: int = 6
+    heads: int = 8
     """Query heads; `hidden_size / heads` must be a head size the engine has kernels for (32, 64, 80, 96, 128, ...)."""
-    key_value_heads: int = 3
+    key_value_heads: int = 4
     """Key and value heads; fewer make the KV cache smaller."""
-    intermediate_size: int = 512
+    intermediate_size: int = 640
     """Width of the gated MLP."""
 
 
@@ -87,7 +88,9 @@ class TrainSettings:
     """Written beside the weights: command, data recipe, whatever made them."""
 
 
-def tiny_llama(vocabulary_size: int, shape: TinyShape, *, pad_token_id: int, end_token_id: int, seed: int) -> PreTrainedModel:
+def tiny_llama(
+    vocabulary_size: int, shape: TinyShape, *, pad_token_id: int, end_token_id: int, seed: int
+) -> PreTrainedModel:
     """A Llama with random weights and tied embeddings."""
     _require_training()
     import torch
@@ -123,20 +126,57 @@ def load_for_training(model: str) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(model)
 
 
-def train(model: PreTrainedModel, samples: Sequence[Sample], settings: TrainSettings, *, pad_token_id: int) -> Path:
-    """Train `model` on `samples` and write it to `settings.output`, with `provenance.json`. Returns that directory."""
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Sample],
+    settings: TrainSettings,
+) -> Path:
+    """Train `model` on `samples`; write weights, tokenizer and `provenance.json` to `settings.output`, and return it.
+
+    Raises:
+        ConfigurationError: there are no samples.
+        MissingExtraError: the training packages are not installed.
+    """
     _require_training()
     import torch
     from transformers.trainer_utils import get_last_checkpoint
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     if not samples:
         raise ConfigurationError("there is nothing to train on: the data holds no step of the wanted kind")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     work = settings.output / "training"
-    cuda = torch.cuda.is_available()
-    config = SFTConfig(
+    trainer = SFTTrainer(
+        model=model,
+        args=_sft_config(settings, work),
+        train_dataset=_dataset(samples),
+        data_collator=Padding(pad_token_id=int(tokenizer.pad_token_id or 0)),
+        processing_class=tokenizer,
+        peft_config=_peft(settings.lora),
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)) if work.is_dir() else None)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    trained.to(torch.bfloat16).save_pretrained(str(settings.output))
+    tokenizer.save_pretrained(str(settings.output))
+    losses = [entry for entry in trainer.state.log_history if "loss" in entry]
+    provenance = {
+        **settings.provenance,
+        "training": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
+        "samples": len(samples),
+        "final_loss": losses[-1]["loss"] if losses else None,
+    }
+    provenance["training"].pop("provenance")
+    (settings.output / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    return settings.output
+
+
+def _sft_config(settings: TrainSettings, work: Path) -> SFTConfig:
+    import torch
+    from trl import SFTConfig
+
+    return SFTConfig(
         output_dir=str(work),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
@@ -149,7 +189,7 @@ def train(model: PreTrainedModel, samples: Sequence[Sample], settings: TrainSett
         adam_beta2=0.98,
         max_grad_norm=1.0,
         bf16=True,
-        use_cpu=not cuda,
+        use_cpu=not torch.cuda.is_available(),
         seed=settings.seed,
         data_seed=settings.seed,
         logging_steps=settings.log_steps,
@@ -161,24 +201,64 @@ def train(model: PreTrainedModel, samples: Sequence[Sample], settings: TrainSett
         max_length=None,
         packing=False,
         train_sampling_strategy="group_by_length",
+        length_column_name="length",
         remove_unused_columns=False,
-        dataloader_num_workers=0,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=_dataset(samples),
-        data_collator=_Padding(pad_token_id),
-        processing_class=_NoTokenizer(pad_token_id),  # type: ignore[arg-type]
-        peft_config=_peft(settings.lora),
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Padding:
+    """Joins samples to a batch, padded on the right to the longest."""
+
+    pad_token_id: int
+    """Id to pad with; attention and loss leave it out."""
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Tensors `input_ids`, `attention_mask`, `labels`, each of shape [batch, longest]."""
+        import torch
+
+        longest = max(len(row["input_ids"]) for row in rows)
+        shape = (len(rows), longest)
+        ids = np.full(shape, self.pad_token_id, dtype=np.int64)
+        labels = np.full(shape, IGNORED, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for number, row in enumerate(rows):
+            length = len(row["input_ids"])
+            ids[number, :length] = row["input_ids"]
+            labels[number, :length] = row["labels"]
+            mask[number, :length] = 1
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask),
+            "labels": torch.from_numpy(labels),
+        }
+
+
+def _dataset(samples: Sequence[Sample]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "input_ids": [sample.input_ids for sample in samples],
+            "labels": [sample.labels for sample in samples],
+            "length": [len(sample.input_ids) for sample in samples],
+        }
     )
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    trainer.model.save_pretrained(str(settings.output))
-    (settings.output / "provenance.json").write_text(
-        json.dumps(
-            {**settings.provenance, "training": _jsonable(asdict(settings)), "samples": len(samples)}, indent=1
-        )
-    )
-    return settings.output
+
+
+def _peft(lora: LoraShape | None) -> Any:
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.target_modules, task_type="CAUSAL_LM")
+
+
+def _require_training() -> None:
+    try:
+        import datasets  # noqa: F401 - only to see whether it is there
+        import transformers  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), extra="train", purpose="training") from error

@@ -21,12 +21,28 @@ from numpy.typing import NDArray
 from dreamsim.experience.format import transition_answer
 from dreamsim.experience.prompt import ExperiencePrompt, PromptLayout
 from dreamsim.protocols import Encoder, Tokenizer
-from dreamsim.records.episode import Episode
+from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.experience import Experience, embedding_text
 from dreamsim.records.state import StateMemory, changes
+from dreamsim.runtime.seeds import seed_of
+from dreamsim_trainers.renaming import rename_episode
 
 IGNORED = -100
 LossOn = Literal["answers", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renaming:
+    """Which episodes have their things renamed (`dreamsim_trainers.renaming`), for models trained from scratch."""
+
+    share: float
+    """Share of episodes, in [0, 1]."""
+    names: frozenset[str]
+    """Names that may change."""
+    knowledge: str = ""
+    """Steps whose reasoning holds this word depend on what a name means: not learned from renamed episodes."""
+    seed: int = 0
+    """Seed of the choice of episodes and names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +64,7 @@ class DemonstrationPool:
         texts = [embedding_text(experience.state, experience.action) for experience in self._experiences]
         self._vectors = encoder.encode(texts)
 
-    def nearest(
-        self, queries: Sequence[tuple[tuple[str, ...], str, str]], k: int
-    ) -> list[tuple[Experience, ...]]:
+    def nearest(self, queries: Sequence[tuple[tuple[str, ...], str, str]], k: int) -> list[tuple[Experience, ...]]:
         """For each (state lines, action, task key) the k nearest experiences of other tasks, the nearest first."""
         found: list[tuple[Experience, ...]] = []
         for start in range(0, len(queries), 256):
@@ -99,12 +113,15 @@ def samples(
     *,
     loss_on: LossOn = "answers",
     max_tokens: int = 1024,
+    renaming: Renaming | None = None,
 ) -> Iterator[Sample]:
-    """Every sample of `episodes`; steps beyond `max_tokens` are left out."""
-    make = _episode_samples if layout.retrieve != "step" else _step_samples
+    """Every sample of `episodes`; steps beyond `max_tokens` are left out. `renaming` is for `retrieve != "step"`."""
     for start in range(0, len(episodes), 512):
         block = episodes[start : start + 512]
-        yield from make(block, tokenizer, layout, pool, loss_on, max_tokens)
+        if layout.retrieve == "step":
+            yield from _step_samples(block, tokenizer, layout, pool, loss_on, max_tokens)
+        else:
+            yield from _episode_samples(block, tokenizer, layout, pool, loss_on, max_tokens, renaming)
 
 
 def _episode_samples(
@@ -114,21 +131,33 @@ def _episode_samples(
     pool: DemonstrationPool | None,
     loss_on: LossOn,
     max_tokens: int,
+    renaming: Renaming | None,
 ) -> Iterator[Sample]:
     shown: list[tuple[Experience, ...]] = [()] * len(episodes)
     if pool is not None and layout.retrieve == "episode":
         queries = [(e.task.first_state.lines, e.task.instruction, e.task.key) for e in episodes]
         shown = pool.nearest(queries, layout.demonstrations)
-    for episode, examples in zip(episodes, shown, strict=True):
+    for real, examples in zip(episodes, shown, strict=True):
+        episode = real if renaming is None else _renamed(real, renaming)
         prompt = ExperiencePrompt(tokenizer, layout, episode.task, examples)
-        given = len(prompt.parts)
-        for action, answer in _answers(episode, layout):
+        learned = [False] * len(prompt.parts)
+        for transition, (action, answer) in zip(episode.transitions, _answers(episode, layout), strict=True):
             prompt.append(action, answer)
-        # after what is given, parts alternate: action, answer
-        learned = [False] * given + [bool(number % 2) for number in range(len(prompt.parts) - given)]
+            learned += [False, episode is real or not _needs_names(transition, renaming)]
         sample = _sample(prompt.parts, learned, loss_on, max_tokens)
         if sample is not None:
             yield sample
+
+
+def _needs_names(transition: Transition, renaming: Renaming | None) -> bool:
+    return renaming is not None and bool(renaming.knowledge) and renaming.knowledge in transition.reasoning
+
+
+def _renamed(episode: Episode, renaming: Renaming) -> Episode:
+    generator = np.random.default_rng(seed_of(renaming.seed, "renaming", episode.id))
+    if generator.random() >= renaming.share:
+        return episode
+    return rename_episode(episode, renaming.names, generator)
 
 
 def _step_samples(

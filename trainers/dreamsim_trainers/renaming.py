@@ -1,17 +1,22 @@
 """Renames the things of an episode, the same way throughout, so that memorizing names cannot pay.
 
-In: the text segments of an episode and the names in it that may change. Out: the segments with other names.
+In: an episode and the names in it that may change. Out: the episode with other names.
 Always: one name becomes one other name everywhere in the episode, and no two become the same. Names are made of
 ordinary English words, most of which no training episode mentions: a small model then has to copy what it reads
 instead of what it remembers, and knows the embeddings of words that it will meet only in use.
 """
 
+# ruff: noqa: SIM905 - word lists are easier to read and to extend as text
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import numpy as np
+
+from dreamsim.records.episode import Episode
+from dreamsim.records.state import State, is_held
 
 QUALITIES = """
 amber beige big black blue bright broken brown checkered cheap clean cold cracked curly dark deep dirty dry dull dusty
@@ -66,26 +71,50 @@ def invented_name(generator: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def rename(segments: Sequence[str], names: Collection[str], generator: np.random.Generator) -> list[str]:
-    """`segments` with every name of `names` replaced by an invented one."""
-    present = sorted((name for name in names if any(name in segment for segment in segments)), key=len, reverse=True)
+def rename_episode(episode: Episode, names: Collection[str], generator: np.random.Generator) -> Episode:
+    """`episode` with every thing of `names` that occurs in it called something else."""
+    texts = [episode.task.instruction, *episode.task.first_state.lines]
+    for transition in episode.transitions:
+        texts += [transition.action, *transition.state.lines]
+    said = "\n".join(texts)
+    present = sorted((name for name in names if name in said), key=len, reverse=True)
     if not present:
-        return list(segments)
+        return episode
     others: dict[str, str] = {}
     for name in present:
         invented = invented_name(generator)
-        while invented in others.values() or invented in names:
+        while invented in others.values() or invented in said:
             invented = invented_name(generator)
         others[name] = invented
     pattern = re.compile(r"(?<![\w-])(?:" + "|".join(re.escape(name) for name in present) + r")(?![\w-])")
-    return [pattern.sub(lambda found: others[found[0]], segment) for segment in segments]
+
+    def other(text: str) -> str:
+        return pattern.sub(lambda found: others[found[0]], text)
+
+    def other_state(state: State) -> State:
+        return State.of(other(line) for line in state.lines)
+
+    task = replace(
+        episode.task,
+        instruction=other(episode.task.instruction),
+        first_state=other_state(episode.task.first_state),
+    )
+    transitions = tuple(
+        replace(
+            transition,
+            action=other(transition.action),
+            state=other_state(transition.state),
+            reasoning=other(transition.reasoning),
+        )
+        for transition in episode.transitions
+    )
+    return replace(episode, task=task, transitions=transitions)
 
 
-def carried_names(states: Iterable[dict[str, str]], *, keep: Collection[str]) -> set[str]:
-    """Names of everything that is carried in any of `states` (element -> value), but those of `keep`."""
-    return {
-        name
-        for elements in states
-        for name, value in elements.items()
-        if (value == "held" or value.startswith("held ")) and name not in keep
-    }
+def carried_names(episodes: Iterable[Episode], *, keep: Collection[str] = ()) -> set[str]:
+    """Names of everything that is carried at some time in `episodes`, but those of `keep`."""
+    names: set[str] = set()
+    for episode in episodes:
+        for transition in episode.transitions:
+            names.update(name for name, value in transition.state.elements.items() if is_held(value))
+    return names - set(keep)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from dreamsim.experience.format import TAGS
+from dreamsim.records.text import TAGS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,6 +65,8 @@ def train_tokenizer(
             decoders.Replace(f" {NEWLINE}", "\n"),
         ]
     )
-    tokenizer.add_special_tokens([AddedToken(tag, special=True, normalized=False, lstrip=True, rstrip=True) for tag in (PAD, *TAGS)])
+    tokenizer.add_special_tokens(
+        [AddedToken(tag, special=True, normalized=False, lstrip=True, rstrip=True) for tag in (PAD, *TAGS)]
+    )
     tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in several])
     return tokenizer

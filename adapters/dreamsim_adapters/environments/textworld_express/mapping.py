@@ -148,9 +148,7 @@ def _recipe(feedback: str) -> str:
     _, _, rest = feedback.partition("Ingredients:")
     ingredients, _, directions = rest.partition("Directions:")
     needs = ", ".join(line.strip() for line in ingredients.splitlines() if line.strip())
-    steps = "; ".join(
-        re.sub(r"\s+the\s+", " ", line.strip()) for line in directions.splitlines() if line.strip()
-    )
+    steps = "; ".join(re.sub(r"\s+the\s+", " ", line.strip()) for line in directions.splitlines() if line.strip())
     return f"gather {needs}; {steps}"
 
 

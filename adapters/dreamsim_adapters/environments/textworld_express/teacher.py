@@ -63,9 +63,7 @@ def recipe_of(result: str) -> dict[str, list[str]]:
     return needs
 
 
-def _reason(
-    episode: Episode, knowledge: _Knowledge, before: State, transition: Transition, gain: float
-) -> str:
+def _reason(episode: Episode, knowledge: _Knowledge, before: State, transition: Transition, gain: float) -> str:
     elements = before.elements
     words = transition.action.split()
     verb, arguments = words[0] if words else "", " ".join(words[1:])
@@ -137,9 +135,7 @@ def _needs(knowledge: _Knowledge, name: str) -> list[str]:
     return ["recipe " + " ".join(steps)] if steps else ["recipe as it is"]
 
 
-def _progress(
-    episode: Episode, knowledge: _Knowledge, verb: str, transition: Transition, gain: float
-) -> list[str]:
+def _progress(episode: Episode, knowledge: _Knowledge, verb: str, transition: Transition, gain: float) -> list[str]:
     said: list[str] = []
     if episode.task.environment.endswith("/twc"):
         total = episode.task.parameters.get("numItemsToPutAway", "all")
@@ -155,4 +151,3 @@ def _progress(
     elif transition.outcome == "failure":
         said.append("task lost")
     return said
-

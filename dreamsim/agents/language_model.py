@@ -1,0 +1,205 @@
+"""A language-model policy: reads task, steps and state, writes an action.
+
+In: a task, then states one at a time. Out: decisions, with prompt ids, generated ids and their log-probabilities.
+Two layouts:
+
+- growing (`window=None`): task, first state, then action and changed lines of every step. Each prompt is a prefix of
+  the next, which is cheapest for an engine with a prefix cache.
+- windowed (`window=n`): task, the last n steps, the whole present state, admissible actions when shown. For models
+  with a chat template, as verl-agent and DreamGym prompt theirs.
+
+Always: every segment is tokenized once; generated ids are kept as they are, never tokenized again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.errors import PolicyError
+from dreamsim.protocols import Engine, Tokenizer
+from dreamsim.records.completion import Completion, Decision, GenerationRequest, Sampling, empty_ids
+from dreamsim.records.state import State, StateMemory, changes
+from dreamsim.records.task import Task
+from dreamsim.records.text import ACTION, END, STATE, TASK, joined, plain
+from dreamsim.runtime.seeds import seed_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """How the policy is asked."""
+
+    window: int | None = 2
+    """Past steps shown (verl-agent shows 2); None shows all, as one growing sequence."""
+    show_admissible: bool = True
+    """Whether admissible actions are listed where the environment tells them; only in the windowed layout."""
+    begin_action: bool = False
+    """Whether the prompt ends with the action tag, so that the model writes nothing but the action."""
+    max_tokens: int = 64
+    """Most tokens of one decision, thought included."""
+    temperature: float = 1.0
+    """Sampling temperature; 0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus sampling."""
+    samples: int = 3
+    """Outputs asked for until one holds an action."""
+    max_action_characters: int = 300
+    """A longer action is none."""
+    head: NDArray[np.int32] = field(default_factory=empty_ids)
+    """Ids before everything: system prompt and chat frame."""
+    tail: NDArray[np.int32] = field(default_factory=empty_ids)
+    """Ids after everything: the end of the chat frame."""
+    adapter: str | None = None
+    """LoRA adapter of the engine, if the policy is one."""
+
+
+class PolicyPrompt:
+    """The prompt of one episode as token ids. Trainers build their samples with it: what is learned is what is asked."""
+
+    __slots__ = ("_memory", "_parts", "_settings", "_steps", "_task", "_tokenizer")
+
+    def __init__(self, tokenizer: Tokenizer, settings: PolicySettings, task: Task) -> None:
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._memory = StateMemory(task.first_state)
+        self._task = tokenizer.encode(f"{TASK} {plain(task.instruction)}")
+        first = tokenizer.encode(_state_segment(task.first_state.lines))
+        self._parts: list[NDArray[np.int32]] = [first] if settings.window is None else []
+        self._steps: list[NDArray[np.int32]] = []
+
+    def ask(self, admissible: Sequence[str] = ()) -> NDArray[np.int32]:
+        """The ids that ask for the next action, shape [n]. Does not change the prompt."""
+        settings = self._settings
+        parts = [settings.head, self._task, *self._parts]
+        if settings.window is not None:
+            parts += self._steps[len(self._steps) - settings.window :] if settings.window else []
+            text = f"\nStep {len(self._steps) + 1}. The state now:{_state_segment(self._memory.current.lines)}"
+            if settings.show_admissible and admissible:
+                text += "\nPossible actions: " + "; ".join(plain(action) for action in admissible)
+            parts.append(self._tokenizer.encode(text))
+        if settings.begin_action:
+            parts.append(self._tokenizer.encode(f"\n{ACTION} "))
+        return np.concatenate([*parts, settings.tail])
+
+    def answer(self, action: str) -> NDArray[np.int32]:
+        """The ids of deciding on `action` without a thought, as a demonstration for training."""
+        tag = "" if self._settings.begin_action else f"{ACTION} "
+        return self._tokenizer.encode(f"{tag}{plain(action)}\n{END}")
+
+    def append(self, action: str, after: State, answer: NDArray[np.int32] | None = None) -> None:
+        """Add a step: what was decided (the generated ids, where there are any) and the state it led to."""
+        changed = changes(self._memory, after)
+        self._memory.see(after)
+        seen = self._tokenizer.encode(_state_segment(changed))
+        if self._settings.window is None:
+            tag = self._tokenizer.encode(f"\n{ACTION} ") if self._settings.begin_action else empty_ids()
+            self._parts += [tag, self.answer(action) if answer is None else answer, seen]
+        else:
+            self._steps.append(self._tokenizer.encode(f"\n{ACTION} {plain(action)}{_state_segment(changed)}"))
+
+
+def _state_segment(lines: Sequence[str]) -> str:
+    return f"\n{STATE}\n{joined(lines)}"
+
+
+class LanguageModelPolicy:
+    """A policy on an engine. One object serves all episodes."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, settings: PolicySettings) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._settings = settings
+        end = tokenizer.encode(END)
+        self._stop_token_ids = (int(end[0]),) if len(end) == 1 else ()
+
+    @property
+    def name(self) -> str:
+        """Name and version of the model."""
+        return f"{self._engine.name}@{self._engine.version}"
+
+    def actor(self, task: Task, *, episode_id: str, seed: int) -> LanguageModelActor:
+        """Someone who plays one episode of `task`."""
+        return LanguageModelActor(self, task, episode_id=episode_id, seed=seed)
+
+
+class LanguageModelActor:
+    """Plays one episode."""
+
+    __slots__ = ("_episode_id", "_last", "_policy", "_prompt", "_seed", "_step")
+
+    def __init__(self, policy: LanguageModelPolicy, task: Task, *, episode_id: str, seed: int) -> None:
+        self._policy = policy
+        self._prompt = PolicyPrompt(policy._tokenizer, policy._settings, task)
+        self._episode_id = episode_id
+        self._seed = seed
+        self._step = 0
+        self._last: Decision | None = None
+
+    async def act(self, state: State, admissible: Sequence[str]) -> Decision:
+        """Decide on the next action.
+
+        Raises:
+            PolicyError: no output held an action.
+            EngineError, ContextOverflowError: the engine failed.
+        """
+        if self._last is not None:
+            kept = self._last.completion.token_ids if self._last.completion is not None else None
+            self._prompt.append(self._last.action, state, kept)
+        prompt = self._prompt.ask(admissible)
+        problem = ""
+        for attempt in range(self._policy._settings.samples):
+            completion = await self._generate(prompt, attempt)
+            try:
+                thought, action = self._parse(completion)
+            except PolicyError as error:
+                problem = str(error)
+                continue
+            self._step += 1
+            self._last = Decision(action=action, thought=thought, prompt_token_ids=prompt, completion=completion)
+            return self._last
+        raise PolicyError(f"no action in {self._policy._settings.samples} samples; the last: {problem}")
+
+    async def _generate(self, prompt: NDArray[np.int32], attempt: int) -> Completion:
+        settings = self._policy._settings
+        request = GenerationRequest(
+            request_id=f"{self._episode_id}-a{self._step}-{attempt}",
+            prompt_token_ids=prompt,
+            sampling=Sampling(
+                max_tokens=settings.max_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                stop_token_ids=self._policy._stop_token_ids,
+            ),
+            seed=seed_of(self._seed, "policy", self._step, attempt),
+            adapter=settings.adapter,
+            role="policy",
+        )
+        return await self._policy._engine.generate(request)
+
+    def _parse(self, completion: Completion) -> tuple[str, str]:
+        settings = self._policy._settings
+        if completion.finish_reason == "length":
+            raise PolicyError(f"the decision is longer than {settings.max_tokens} tokens")
+        written = self._policy._tokenizer.decode(completion.token_ids)
+        return parse_decision(written, settings)
+
+
+def parse_decision(written: str, settings: PolicySettings) -> tuple[str, str]:
+    """Thought and action in what a policy wrote.
+
+    Raises:
+        PolicyError: there is no action, an empty one or one that is too long.
+    """
+    thought, tag, rest = ("", ACTION, written) if settings.begin_action else written.rpartition(ACTION)
+    if not tag:
+        raise PolicyError(f"no {ACTION} in what the policy wrote")
+    first = rest.partition(END)[0].partition("</action>")[0].strip().split("\n")[0]
+    action = " ".join(first.split())
+    if not action:
+        raise PolicyError("the action is empty")
+    if len(action) > settings.max_action_characters:
+        raise PolicyError(f"the action is longer than {settings.max_action_characters} characters")
+    return thought.strip(), action

@@ -1,0 +1,32 @@
+"""The tags that lay out what language models read and write here.
+
+In: pieces of text. Out: pieces that cannot imitate the layout. Always: a tag in data loses its brackets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+TASK: Final = "<task>"
+STATE: Final = "<state>"
+EXAMPLE: Final = "<example>"
+ACTION: Final = "<action>"
+REASON: Final = "<reason>"
+REWARD: Final = "<reward>"
+DONE: Final = "<done>"
+END: Final = "<end>"
+TAGS: Final = (TASK, STATE, EXAMPLE, ACTION, REASON, REWARD, DONE, END)
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines, each `plain`, joined by newlines."""
+    return "\n".join(plain(line) for line in lines)
+
+
+def plain(text: str) -> str:
+    """White space collapsed and tags taken apart, so that data cannot imitate the layout."""
+    collapsed = " ".join(text.split())
+    for tag in TAGS:
+        collapsed = collapsed.replace(tag, tag.strip("<>"))
+    return collapsed
