@@ -2,8 +2,8 @@
 
 In: a value parsed from JSON and the name it goes by. Out: typed Python values, or a `RecordError` that names
 the field. Always: a field that nobody asked for is refused at `finish`, so that a misspelt name is not lost
-in silence; text that is no valid Unicode and numbers that are not finite are refused, so that what was read can
-be stored.
+in silence; text that is no valid Unicode and numbers that are not finite are refused, so that what was read
+can be stored.
 """
 
 from __future__ import annotations

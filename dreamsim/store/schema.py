@@ -1,0 +1,169 @@
+"""The tables of a store, and opening a database that has them.
+
+In: a path. Out: an sqlite3 connection whose tables are those of `VERSION`. Always: WAL mode, so that readers
+never wait for the writer; every commit reaches the disk (`synchronous=FULL`); a database of another schema
+version, or one that is no store at all, is refused before anything is written to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from dreamsim.errors import StoreError, StoreSchemaError
+
+VERSION = 1
+"""Schema version; kept in the table `meta`."""
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a statement waits for a lock that a foreign reader or a checkpoint holds."""
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE tasks (
+    key TEXT PRIMARY KEY,
+    environment TEXT NOT NULL,
+    instruction TEXT NOT NULL,
+    first_state TEXT NOT NULL,             -- JSON list of lines, as are all states
+    fold TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    parameters TEXT NOT NULL               -- JSON object
+) WITHOUT ROWID;
+
+CREATE TABLE episodes (
+    number INTEGER PRIMARY KEY,            -- in the order of storing
+    id TEXT NOT NULL UNIQUE,
+    run TEXT NOT NULL,
+    task_key TEXT NOT NULL REFERENCES tasks (key),
+    environment TEXT NOT NULL,             -- the task's, repeated so that filters need no join
+    fold TEXT NOT NULL,
+    repeat INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    error_kind TEXT,
+    error_message TEXT,
+    policy TEXT NOT NULL,
+    experience_model TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    duration_s REAL NOT NULL,
+    step_count INTEGER NOT NULL,
+    total_reward REAL NOT NULL
+);
+CREATE INDEX episodes_by_run ON episodes (run, source, purpose, outcome, error_kind);
+CREATE INDEX episodes_by_task ON episodes (task_key);
+
+CREATE TABLE steps (
+    id INTEGER PRIMARY KEY,                -- the key in the search index
+    episode INTEGER NOT NULL REFERENCES episodes (number),
+    step INTEGER NOT NULL,                 -- from 0
+    state TEXT NOT NULL,                   -- before the action
+    action TEXT NOT NULL,
+    changes TEXT NOT NULL,                 -- JSON list: what `records.state.changes` says
+    next_state TEXT NOT NULL,
+    reasoning TEXT NOT NULL,
+    reward REAL NOT NULL,
+    outcome TEXT NOT NULL,
+    score REAL,
+    admissible TEXT NOT NULL,              -- JSON list
+    samples INTEGER NOT NULL,
+    retrieved TEXT NOT NULL,               -- JSON list
+    text_hash INTEGER NOT NULL,            -- 64 bits of the hash of `embedding_text(state, action)`
+    decision_action TEXT,                  -- null: there is no decision
+    thought TEXT,
+    prompt_shared INTEGER,                 -- ids it begins with that the step before's prompt and answer have
+    prompt_ids BLOB,                       -- the ids after those; int32, little-endian
+    completion_ids BLOB,                   -- int32; null: the policy is no language model
+    completion_logprobs BLOB,              -- float32
+    finish_reason TEXT,
+    prompt_tokens INTEGER,
+    cached_tokens INTEGER,
+    policy_version TEXT,                   -- of the weights that sampled this step
+    UNIQUE (episode, step)
+);
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the database for writing; make it if it is not there.
+
+    Raises:
+        StoreSchemaError: another schema version, or a database of something else.
+        StoreError: the file cannot be opened.
+    """
+    return _checked(path, f"file:{quote(str(path))}", writing=True)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open an existing database for reading, while another process may be writing.
+
+    Raises:
+        StoreSchemaError: another schema version, or a database of something else.
+        StoreError: the file is not there or cannot be opened.
+    """
+    if not path.is_file():
+        raise StoreError(f"no store at {path}")
+    try:
+        return _checked(path, f"file:{quote(str(path))}?mode=ro", writing=False)
+    except StoreSchemaError:
+        raise
+    except StoreError:
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        # On a read-only disk WAL mode cannot make its shared memory file; with no log, nothing need be shared.
+        return _checked(path, f"file:{quote(str(path))}?mode=ro&immutable=1", writing=False)
+
+
+def _checked(path: Path, uri: str, *, writing: bool) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
+    try:
+        # Autocommit: transactions are begun and ended by statements of ours alone. A connection is only ever
+        # used by one thread at a time, though not always by the one that opened it.
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        _check_version(connection, path, writing=writing)
+        if writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StoreError(f"{path} cannot be opened as a store: {error}") from error
+    except StoreError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, *, writing: bool) -> None:
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not names and writing:
+        _create(connection)
+        return
+    if not {"meta", "episodes", "steps", "tasks"} <= names:
+        raise StoreSchemaError(f"{path} is a database, but not a dreamsim store")
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    found = row[0] if row else "none"
+    if found != str(VERSION):
+        newer = found.isdigit() and int(found) > VERSION
+        advice = "upgrade dreamsim-rl" if newer else "export it to JSONL with the version that wrote it"
+        raise StoreSchemaError(f"{path} has schema version {found}, this version reads {VERSION}: {advice}")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in TABLES.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(VERSION),))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
