@@ -114,9 +114,7 @@ class Simulator:
             raise ConfigurationError("give clock or telemetry, not both: a telemetry has its own clock")
         self.telemetry: Telemetry = Telemetry(clock=clock) if telemetry is None else telemetry
         """What happens in the run: `simulator.telemetry.snapshot()`."""
-        self._settings = RolloutSettings(
-            run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds
-        )
+        self._settings = RolloutSettings(run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds)
         self._environment = environment
         self._policy = policy
         self._tasks = tasks
@@ -150,9 +148,7 @@ class Simulator:
             buffer=self._buffer,
             finished=self._finished,
         )
-        self._group.start_soon(
-            self._collector.run, self._tasks if tasks is None else tasks, name="dreamsim collector"
-        )
+        self._group.start_soon(self._collector.run, self._tasks if tasks is None else tasks, name="dreamsim collector")
         return EpisodeStream(self._collector)
 
     async def stop(self, *, drain_seconds: float = 5.0) -> None:

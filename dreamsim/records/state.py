@@ -8,7 +8,7 @@ Always:
 - A line whose key is `at` names the scene (a room, a page). Entering a scene seen before starts from what was
   last seen there, so a known place costs one line. Elements whose value begins with `held` travel along.
 - A line whose key is `result` says what an action returned. It belongs to one state and is never carried over.
-- `key: gone` removes an element.
+- `key: gone` removes an element, so no element of a state has the value `gone`; `at: gone` leaves all scenes.
 
 The abstract, compact state space is that of the method (arXiv 2511.03773, section 3); the change form is ours:
 an experience model that must repeat an unchanged page pays for it in tokens at every step.
@@ -57,8 +57,10 @@ class State:
         """Normalise lines: white space collapsed, empty lines dropped, the last line of a key wins."""
         elements: dict[str, str] = {}
         for line in lines:
-            if line.strip():
-                key, value = split_line(line)
+            key, value = split_line(line)
+            if value == GONE:
+                elements.pop(key, None)
+            elif key or value:
                 elements[key] = value
         return cls.from_elements(elements)
 
@@ -102,7 +104,7 @@ class StateMemory:
         return self._current
 
     def base(self, scene: str | None) -> dict[str, str]:
-        """Elements expected in `scene` before anything is said about it: what was last seen there, plus what is held."""
+        """Elements expected in `scene` before anything is said of it: what was last seen there, plus what is held."""
         current = self._current.elements
         if scene == self._current.scene:
             known = dict(current)
@@ -114,9 +116,8 @@ class StateMemory:
                 if is_held(value):
                     known[key] = value
         known.pop(RESULT, None)
-        if scene is not None:
-            known[SCENE] = scene
-        return known
+        known.pop(SCENE, None)  # not carried along, even in a scene called `held`
+        return known if scene is None else {SCENE: scene, **known}
 
     def see(self, state: State) -> None:
         """Remember `state` as the current one."""
@@ -137,8 +138,8 @@ def changes(memory: StateMemory, after: State) -> tuple[str, ...]:
     target = after.elements
     base = memory.base(after.scene)
     lines: list[str] = []
-    if after.scene is not None and after.scene != memory.current.scene:
-        lines.append(join_line(SCENE, after.scene))
+    if after.scene != memory.current.scene:
+        lines.append(join_line(SCENE, GONE if after.scene is None else after.scene))
     lines += [join_line(key, GONE) for key in base if key not in target]
     lines += [join_line(key, value) for key, value in target.items() if key != SCENE and base.get(key) != value]
     return tuple(lines)
@@ -146,14 +147,14 @@ def changes(memory: StateMemory, after: State) -> tuple[str, ...]:
 
 def apply_changes(memory: StateMemory, lines: Iterable[str]) -> State:
     """The state that `lines` describe, seen from `memory`. Does not change `memory`."""
-    pairs = [split_line(line) for line in lines if line.strip()]
+    pairs = [split_line(line) for line in lines]
     scene = next((value for key, value in pairs if key == SCENE), memory.current.scene)
-    elements = memory.base(scene)
+    elements = memory.base(None if scene == GONE else scene)
     for key, value in pairs:
         if key == SCENE:
             continue
         if value == GONE:
             elements.pop(key, None)
-        else:
+        elif key or value:
             elements[key] = value
     return State.from_elements(elements)

@@ -224,9 +224,7 @@ class Telemetry:
             if inner in seconds and outer in seconds:
                 own[outer] = max(0.0, own[outer] - seconds[inner])
         return {
-            name: StationUse(
-                seconds=seconds[name], own_seconds=own[name], visits=station.visits, inside=station.inside
-            )
+            name: StationUse(seconds=seconds[name], own_seconds=own[name], visits=station.visits, inside=station.inside)
             for name, station in self._stations.items()
         }
 

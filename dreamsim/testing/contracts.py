@@ -45,9 +45,7 @@ async def check_environment(
     assert environment.source in SOURCES, f"source is one of {SOURCES}, not {environment.source!r}"
     async with anyio.create_task_group() as group:
         for index, task in enumerate(tasks):
-            group.start_soon(
-                _check_task, environment, task, script(task), impossible, repeatable, f"c{index}"
-            )
+            group.start_soon(_check_task, environment, task, script(task), impossible, repeatable, f"c{index}")
 
 
 async def _check_task(
@@ -71,9 +69,7 @@ async def _check_task(
         pass  # leaving an episode that has not begun is no error
 
 
-async def _play(
-    environment: Environment, task: Task, actions: Sequence[str], episode_id: str
-) -> list[Transition]:
+async def _play(environment: Environment, task: Task, actions: Sequence[str], episode_id: str) -> list[Transition]:
     seen: list[Transition] = []
     async with environment.session(task, episode_id=episode_id, seed=1) as session:
         begun = session.state.lines

@@ -46,9 +46,7 @@ async def check_engine(
             group.start_soon(ask, index)
     for answer in answers.values():
         check_completion(answer)
-        assert 1 <= len(answer.token_ids) <= ANSWER_TOKENS, (
-            f"asked for {ANSWER_TOKENS} tokens at most: {answer}"
-        )
+        assert 1 <= len(answer.token_ids) <= ANSWER_TOKENS, f"asked for {ANSWER_TOKENS} tokens at most: {answer}"
         assert answer.prompt_tokens == len(prompt), f"the prompt had {len(prompt)} tokens: {answer}"
         if answer.finish_reason == "length":
             assert len(answer.token_ids) == ANSWER_TOKENS, f"ended by length, but not full: {answer}"
@@ -138,6 +136,4 @@ async def check_retriever(retriever: Retriever, query: ExperienceQuery) -> None:
     others = await retriever.retrieve(without)
     assert all(other.task_key != found[0].task_key for other in others), "an excluded task was found"
     assert len(await retriever.retrieve(dataclasses.replace(query, k=1))) == 1, "asked for one"
-    assert await retriever.retrieve(dataclasses.replace(query, folds=("no such fold",))) == (), (
-        "found in no fold"
-    )
+    assert await retriever.retrieve(dataclasses.replace(query, folds=("no such fold",))) == (), "found in no fold"

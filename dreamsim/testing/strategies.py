@@ -23,7 +23,7 @@ from dreamsim.records.state import GONE, HELD, RESULT, SCENE, State
 from dreamsim.records.task import Task
 
 KEYS = (SCENE, RESULT, "box", "key", "door", "exits", "[12]", "stove")
-VALUES = ("kitchen", "hall", "open", "closed", HELD, f"{HELD} lit", "in box", "12 eggs", "a: b", "")
+VALUES = ("kitchen", "hall", "open", "closed", HELD, f"{HELD} lit", "in box", "12 eggs", "a: b", GONE, "")
 
 
 def texts(max_size: int = 60) -> st.SearchStrategy[str]:

@@ -1,0 +1,68 @@
+"""States, and the changes that lead from one to the next."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamsim.records.state import State, StateMemory, apply_changes, changes, join_line, split_line
+from dreamsim.testing.strategies import lines, states, texts
+
+
+@given(texts())
+def test_a_line_is_the_same_after_splitting_and_joining_once_more(line: str) -> None:
+    once = join_line(*split_line(line))
+    assert split_line(once) == split_line(line)
+
+
+@given(st.lists(lines(), max_size=8))
+def test_normalising_a_state_again_changes_nothing(drawn: list[str]) -> None:
+    state = State.of(drawn)
+    assert State.of(state.lines) == state
+
+
+@given(st.lists(lines(), max_size=8))
+def test_a_state_has_one_line_per_element(drawn: list[str]) -> None:
+    state = State.of(drawn)
+    assert len(state.elements) == len(state.lines)
+
+
+@given(states(), states())
+def test_applying_the_changes_between_two_states_gives_the_second(first: State, second: State) -> None:
+    memory = StateMemory(first)
+    assert apply_changes(memory, changes(memory, second)).same_as(second)
+
+
+@given(st.lists(states(), min_size=2, max_size=6))
+def test_changes_lead_through_a_whole_episode(seen: list[State]) -> None:
+    writer, reader = StateMemory(seen[0]), StateMemory(seen[0])
+    for state in seen[1:]:
+        read = apply_changes(reader, changes(writer, state))
+        assert read.same_as(state)
+        writer.see(state)
+        reader.see(read)
+
+
+@given(states())
+def test_a_state_differs_from_itself_in_its_result_alone(state: State) -> None:
+    memory = StateMemory(state)
+    assert all(split_line(line)[0] == "result" for line in changes(memory, state))
+
+
+def test_a_known_scene_costs_one_line() -> None:
+    kitchen = State.of(["at: kitchen", "box: open", "exits: hall"])
+    hall = State.of(["at: hall", "lamp: here"])
+    memory = StateMemory(kitchen)
+    memory.see(hall)
+    assert changes(memory, kitchen) == ("at: kitchen",)
+
+
+def test_what_is_held_travels_along() -> None:
+    kitchen = State.of(["at: kitchen", "key: held"])
+    memory = StateMemory(kitchen)
+    assert changes(memory, State.of(["at: hall", "key: held"])) == ("at: hall",)
+
+
+def test_a_result_is_never_carried_over() -> None:
+    memory = StateMemory(State.of(["box: open", "result: You open the box."]))
+    assert apply_changes(memory, ["box: closed"]).lines == ("box: closed",)
