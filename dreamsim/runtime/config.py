@@ -21,14 +21,11 @@ TINY = "tiny"
 
 EngineKind = Literal["auto", "vllm", "http", "scripted"]
 Retrieval = Literal["episode", "step", "off"]
-PolicyLayout = Literal["tiny", "chat", "plain"]
-ExperienceLayout = Literal["tiny", "chat", "plain"]
+Frame = Literal["auto", "chat", "plain"]
 
 
 def _split_commas(value: Any) -> Any:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _none_word(value: Any) -> Any:
@@ -53,30 +50,21 @@ class Section(BaseModel):
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_word)]
 OptionalInt = Annotated[int | None, BeforeValidator(_none_word)]
 OptionalFloat = Annotated[float | None, BeforeValidator(_none_word)]
+OptionalFlag = Annotated[bool | None, BeforeValidator(_none_word)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_word)]
 
 
 class RunSection(Section):
     """The run as a whole. These may be written without `run.`: `--concurrency 2048`."""
 
-    directory: OptionalPath = setting(
-        None, "where the run keeps everything; default: a new directory under runs/"
-    )
+    directory: OptionalPath = setting(None, "where the run keeps everything; default: a new directory under runs/")
     name: str = setting("dream", "last part of the default directory's name", pattern=r"^[A-Za-z0-9._-]+$")
     seed: int = setting(0, "seed from which every other seed of the run is named", ge=0, lt=2**63)
-    concurrency: int = setting(
-        2048, "most episodes alive at the same moment", unit="episodes", ge=1, le=1_000_000
-    )
-    episodes: OptionalInt = setting(
-        None, "episodes to run; default: as many as `concurrency`", unit="episodes", ge=1
-    )
+    concurrency: int = setting(2048, "most episodes alive at the same moment", unit="episodes", ge=1, le=1_000_000)
+    episodes: OptionalInt = setting(None, "episodes to run; default: as many as `concurrency`", unit="episodes", ge=1)
     max_steps: int = setting(20, "an episode that needs more is stored as truncated", unit="steps", ge=1)
-    episode_timeout_s: float = setting(
-        3600.0, "an episode's own time; then it is stored as failed", unit="s", gt=0
-    )
-    purpose: Purpose = setting(
-        "training", "what the episodes are for; `evaluation` is never retrieved or learned from"
-    )
+    episode_timeout_s: float = setting(3600.0, "an episode's own time; then it is stored as failed", unit="s", gt=0)
+    purpose: Purpose = setting("training", "what the episodes are for; `evaluation` is never retrieved or learned from")
     resume: OptionalPath = setting(None, "a run directory to continue: finished episodes are not run again")
     max_failures: float = setting(
         0.05,
@@ -109,9 +97,7 @@ class VllmSection(Section):
     gpu_memory_utilization: OptionalFloat = setting(
         None, "share of GPU memory; default: 0.9 for one engine, 0.45 each for two", unit="share", gt=0, le=1
     )
-    enforce_eager: bool = setting(
-        True, "no CUDA graphs and no compilation: starts fast; set false for long GPU runs"
-    )
+    enforce_eager: bool = setting(True, "no CUDA graphs and no compilation: starts fast; set false for long GPU runs")
     tensor_parallel_size: int = setting(1, "GPUs one engine is split over", unit="GPUs", ge=1)
     prefix_caching: bool = setting(True, "keep the computed prefixes of prompts")
 
@@ -119,22 +105,21 @@ class VllmSection(Section):
 class RoleVllmSection(Section):
     """This role's own vLLM settings; empty means: as in `vllm`."""
 
-    dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"] | None, BeforeValidator(_none_word)
-    ] = setting(None, "as vllm.dtype")
+    dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"] | None, BeforeValidator(_none_word)] = setting(
+        None, "as vllm.dtype"
+    )
     max_model_len: OptionalInt = setting(None, "as vllm.max_model_len", unit="tokens", ge=16)
     max_num_seqs: OptionalInt = setting(None, "as vllm.max_num_seqs", unit="requests", ge=1)
-    max_num_batched_tokens: OptionalInt = setting(
-        None, "as vllm.max_num_batched_tokens", unit="tokens", ge=16
-    )
+    max_num_batched_tokens: OptionalInt = setting(None, "as vllm.max_num_batched_tokens", unit="tokens", ge=16)
     kv_cache_gib: OptionalFloat = setting(None, "as vllm.kv_cache_gib", unit="GiB", gt=0)
-    gpu_memory_utilization: OptionalFloat = setting(
-        None, "as vllm.gpu_memory_utilization", unit="share", gt=0, le=1
-    )
+    gpu_memory_utilization: OptionalFloat = setting(None, "as vllm.gpu_memory_utilization", unit="share", gt=0, le=1)
 
 
 class RoleSection(Section):
-    """What the policy and the experience model have in common."""
+    """What the policy and the experience model have in common.
+
+    Where the default is "as trained", it is what the checkpoint's `dreamsim.json` says (trainers write it).
+    """
 
     model: str = setting(
         TINY,
@@ -142,17 +127,12 @@ class RoleSection(Section):
         min_length=1,
     )
     engine: EngineKind = setting("auto", "`auto` is `http` when a url is given, else `vllm` in this process")
-    url: OptionalText = setting(
-        None, "an OpenAI-compatible server, as http://host:8000/v1", pattern=r"^https?://\S+$"
-    )
-    tokenizer: OptionalText = setting(None, "where the tokenizer is, when the model's name does not say it")
+    url: OptionalText = setting(None, "an OpenAI-compatible server, as http://host:8000/v1", pattern=r"^https?://\S+$")
+    api_key_variable: str = setting("OPENAI_API_KEY", "environment variable that holds the server's key, if any")
+    tokenizer: OptionalText = setting(None, "where the tokenizer is; default: with the model")
     adapter: OptionalText = setting(None, "LoRA adapter (a directory) on top of the model")
-    temperature: float = setting(1.0, "of sampling; 0 is greedy", ge=0, le=10)
+    layout: Frame = setting("auto", "frame of the prompt; `auto` is `chat` where the model has a chat template")
     top_p: float = setting(1.0, "smallest set of tokens with this probability", unit="share", gt=0, le=1)
-    max_tokens: int = setting(128, "longest answer", unit="tokens", ge=1)
-    samples: int = setting(
-        3, "most answers asked for one step before the episode fails", unit="answers", ge=1
-    )
     vllm: RoleVllmSection = Field(default_factory=RoleVllmSection)
 
     @property
@@ -176,53 +156,53 @@ class RoleSection(Section):
 class PolicySection(RoleSection):
     """The agent that decides actions."""
 
-    max_tokens: int = setting(64, "longest answer", unit="tokens", ge=1)
-    window: int = setting(8, "recent steps shown in the prompt", unit="steps", ge=0)
-    layout: Annotated[PolicyLayout | None, BeforeValidator(_none_word)] = setting(
-        None, "form of the prompt; default: `tiny` for the tiny model, else `chat`"
+    temperature: float = setting(1.0, "of sampling; 0 is greedy", ge=0, le=10)
+    max_tokens: OptionalInt = setting(
+        None, "longest decision, thought included; default: as trained, else 512", unit="tokens", ge=1
     )
-    show_admissible: bool = setting(True, "list the admissible actions in the prompt when there are any")
+    samples: int = setting(3, "most answers asked for one step before the episode fails", unit="answers", ge=1)
+    window: OptionalInt = setting(
+        None,
+        "past steps shown; -1 shows all, as one growing prompt; default: as trained, else 2",
+        unit="steps",
+        ge=-1,
+    )
+    show_admissible: OptionalFlag = setting(
+        None, "list the admissible actions where the environment tells them; default: as trained, else yes"
+    )
+    begin_action: OptionalFlag = setting(
+        None, "end the prompt with the action tag, so that it writes no thought; default: as trained, else no"
+    )
 
 
 class ExperienceSection(RoleSection):
     """The experience model that dreams the environment."""
 
-    max_tokens: int = setting(256, "longest answer", unit="tokens", ge=1)
-    demonstrations: int = setting(
-        3, "past experiences shown as demonstrations (top-k)", unit="experiences", ge=0
+    temperature: float = setting(0.0, "of the first answer; 0 is greedy", ge=0, le=10)
+    retry_temperature: float = setting(0.7, "of further answers, when one did not parse", ge=0, le=10)
+    max_tokens: OptionalInt = setting(None, "longest answer; default: as trained, else 1024", unit="tokens", ge=1)
+    samples: int = setting(4, "most answers asked for one step before the episode fails", unit="answers", ge=1)
+    demonstrations: OptionalInt = setting(
+        None, "past experiences shown (top-k); default: as trained, else 4", unit="experiences", ge=0
     )
     retrieve: Annotated[Retrieval | None, BeforeValidator(_none_word)] = setting(
-        None,
-        "when to look them up: per `episode`, per `step`, or `off`; default: episode for tiny, else step",
+        None, "look them up once per `episode`, for every `step`, or `off`; default: as trained, else step"
     )
-    example_state: Annotated[bool | None, BeforeValidator(_none_word)] = setting(
-        None, "show the state before each demonstration; default: no for tiny, else yes"
+    example_state: OptionalFlag = setting(
+        None, "show the state before each demonstration; default: as trained, else yes"
     )
-    history: bool = setting(True, "show past steps in the prompt (off: an ablation)")
-    reasoning: bool = setting(True, "let it reason before it answers (off: an ablation)")
-    layout: Annotated[ExperienceLayout | None, BeforeValidator(_none_word)] = setting(
-        None, "form of the prompt; default: `tiny` for the tiny model, else `chat`"
-    )
-
-    @property
-    def retrieval(self) -> Retrieval:
-        """When demonstrations are looked up, defaults filled in."""
-        if self.demonstrations == 0:
-            return "off"
-        if self.retrieve is not None:
-            return self.retrieve
-        return "episode" if self.model == TINY else "step"
+    history: bool = setting(True, "show past steps in the prompt (no: an ablation)")
+    reasoning: bool = setting(True, "let it reason before it answers (no: an ablation)")
+    same_environment: bool = setting(True, "retrieve only experiences of the task's own environment")
 
 
 class StoreSection(Section):
     """Where episodes are kept."""
 
-    path: OptionalPath = setting(
-        None, "a store to use (and share); default: a new one in the run's directory"
-    )
+    path: OptionalPath = setting(None, "a store to use (and share); default: a new one in the run's directory")
     encoder: str = setting(
         "lexical",
-        "embeds steps for retrieval: `lexical`, `sentence-transformers:NAME` or `http:URL#NAME`",
+        "embeds steps for retrieval: `lexical`, `sentence-transformers:NAME` or `https://HOST/v1#NAME`",
         min_length=1,
     )
     experiences: OptionalText = setting(
@@ -233,23 +213,27 @@ class StoreSection(Section):
 class TasksSection(Section):
     """What is to be done."""
 
-    file: OptionalText = setting(
-        "shipped", "a task list (.jsonl or .jsonl.xz); none: made by the environment"
-    )
+    file: OptionalText = setting("shipped", "a task list (.jsonl or .jsonl.xz); none: made by the environment")
     environment: str = setting("textworld_express", "environment of the tasks")
     mix: Names = setting((), "variants with weights, as twc=2,coin=1; empty: all in the file, as they come")
-    fold: str = setting("test", "which tasks: train, dev, test, or any", pattern="^(train|dev|test|any)$")
+    fold: Literal["train", "dev", "test", "any"] = setting("any", "only tasks of this fold")
     count: OptionalInt = setting(
         None, "most tasks to use; with more episodes than tasks each runs several times", unit="tasks", ge=1
     )
 
 
+class ScriptedSection(Section):
+    """`engine = scripted` for both roles: a small text world without any model, to try things out."""
+
+    latency_s: float = setting(0.0, "time that a step takes on average", unit="s", ge=0)
+    rooms: int = setting(4, "size of the world", unit="rooms", ge=2, le=8)
+    policy: Literal["gold", "random"] = setting("gold", "who plays: the shortest way, or chance")
+
+
 class DisplaySection(Section):
     """What is shown while it runs."""
 
-    mode: Literal["auto", "rich", "plain", "off"] = setting(
-        "auto", "`auto` is `rich` on a terminal, else `plain`"
-    )
+    mode: Literal["auto", "rich", "plain", "off"] = setting("auto", "`auto` is `rich` on a terminal, else `plain`")
     interval_s: float = setting(10.0, "time between two lines of the plain display", unit="s", gt=0)
 
 
@@ -263,6 +247,7 @@ class Settings(Section):
     store: StoreSection = Field(default_factory=StoreSection)
     tasks: TasksSection = Field(default_factory=TasksSection)
     display: DisplaySection = Field(default_factory=DisplaySection)
+    scripted: ScriptedSection = Field(default_factory=ScriptedSection)
 
     @property
     def episodes(self) -> int:
@@ -278,6 +263,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if (self.policy.kind == "scripted") != (self.experience.kind == "scripted"):
+            raise ValueError(
+                "policy.engine and experience.engine must both be scripted, or neither: "
+                "a model cannot play in a world it has no words for"
+            )
         if self.run.resume is not None and self.run.directory is not None:
             raise ValueError("run.resume names the directory already: remove run.directory")
         return self

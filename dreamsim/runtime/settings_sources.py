@@ -128,9 +128,7 @@ def parse_arguments(arguments: Sequence[str]) -> CommandLine:
             switches.add("help")
             continue
         if not flag.startswith("--"):
-            raise ConfigurationError(
-                f"'{flag}' is not a setting: write --NAME VALUE; see --help for all names"
-            )
+            raise ConfigurationError(f"'{flag}' is not a setting: write --NAME VALUE; see --help for all names")
         name, equals, written = flag[2:].partition("=")
         if name in SWITCHES and not equals:
             switches.add(name)
@@ -232,9 +230,7 @@ def build(values: Mapping[str, Given]) -> Settings:
 def _problem(problem: Any, values: Mapping[str, Given]) -> str:
     parts = [str(part) for part in problem["loc"]]
     known = known_settings()
-    name = next(
-        (".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known), None
-    )
+    name = next((".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known), None)
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if name is None:

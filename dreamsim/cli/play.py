@@ -1,0 +1,211 @@
+"""One run from set-up to summary.
+
+In: settings, the run's directory, a display. Out: the exit code, with `summary.json` written.
+Always: what finished is stored, whatever ends the run; episodes cut off by an interruption are not stored, so that
+resuming runs them again; interrupted or not, the summary counts what the store holds.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from dreamsim.cli.assemble import Parts, assembled
+from dreamsim.cli.display import Display, follow
+from dreamsim.cli.interrupts import Interrupts
+from dreamsim.cli.run_directory import RunDirectory
+from dreamsim.cli.summary import EXIT_INTERRUPTED, Ending, render_summary, summary_figures
+from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError, UsageError
+from dreamsim.protocols import EpisodeSink
+from dreamsim.records.episode import Episode
+from dreamsim.runtime.clock import Clock, RealClock
+from dreamsim.runtime.config import Settings
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.simulator import Simulator
+from dreamsim.store.queries import Counts
+from dreamsim.store.store import Store
+
+DRAIN_S = 2.0
+"""What an interrupted run gives its episodes to end by themselves; well under the 5 s in which it is to be over."""
+
+log = structlog.get_logger()
+
+
+class UntilInterrupted:
+    """A sink that keeps no episode that the interruption itself cut off."""
+
+    def __init__(self, store: EpisodeSink, interrupts: Interrupts) -> None:
+        self.dropped = 0
+        """Episodes not kept."""
+        self._store = store
+        self._interrupts = interrupts
+
+    async def add(self, episode: Episode) -> None:
+        """Store `episode`, unless it ended because the run did."""
+        cut_off = episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)
+        if self._interrupts.requested and cut_off:
+            self.dropped += 1
+        else:
+            await self._store.add(episode)
+
+
+async def run(
+    settings: Settings,
+    directory: RunDirectory,
+    display: Display,
+    *,
+    started: float,
+    interrupts: Interrupts | None = None,
+    clock: Clock | None = None,
+) -> int:
+    """Run what `settings` ask for; returns the exit code.
+
+    Args:
+        started: monotonic time of the command, for the times in the summary.
+
+    Raises:
+        UsageError: the run could not begin.
+    """
+    clock = RealClock() if clock is None else clock
+    interrupts = Interrupts() if interrupts is None else interrupts
+    sitting = _Sitting(settings, directory, display, interrupts, clock=clock, started=started)
+    refused: UsageError | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(interrupts.listen)
+        if settings.run.stop_after_s is not None:
+            tasks.start_soon(_stop_after, settings.run.stop_after_s, interrupts)
+        try:
+            with interrupts.setting_up():
+                await sitting.play()
+        except UsageError as error:
+            refused = error  # not through the task group, which would wrap it
+        tasks.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    ending = sitting.ending()
+    if ending is None:
+        await sitting.say("interrupted before the first episode began; nothing to keep")
+        return EXIT_INTERRUPTED
+    await to_thread.run_sync(directory.write_summary, summary_figures(ending, directory))
+    await to_thread.run_sync(display.conclude, render_summary(ending, directory))
+    return ending.exit_code
+
+
+async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
+    await anyio.sleep(seconds)
+    await interrupts.request()
+
+
+class _Sitting:
+    """The part of a run that one process does."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: RunDirectory,
+        display: Display,
+        interrupts: Interrupts,
+        *,
+        clock: Clock,
+        started: float,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._display = display
+        self._interrupts = interrupts
+        self._clock = clock
+        self._started = started
+        self._telemetry = Telemetry(clock=clock)
+        self._counts: Counts | None = None
+        self._dropped = 0
+        self._error: str | None = None
+        self._set_up_s = 0.0
+
+    async def say(self, text: str) -> None:
+        """Tell the user."""
+        log.info("note", text=text)
+        await to_thread.run_sync(self._display.note, text)
+
+    async def play(self) -> None:
+        """Set up, run, count.
+
+        Raises:
+            UsageError: the run could not begin.
+        """
+        await self.say(f"run {self._directory.path}")
+        async with assembled(self._settings, self._directory, self._telemetry, self.say) as parts:
+            sink = UntilInterrupted(parts.store, self._interrupts)
+            self._set_up_s = self._clock.monotonic() - self._started
+            try:
+                await self._episodes(parts, sink)
+            except DreamsimError as error:
+                log.error("run.ended", error=str(error), kind=type(error).__name__)
+                self._error = str(error)
+            self._dropped = sink.dropped
+            with anyio.CancelScope(shield=True):
+                self._counts = await _durable_counts(parts.store, self._directory.run)
+
+    async def _episodes(self, parts: Parts, sink: EpisodeSink) -> None:
+        run = self._settings.run
+        simulator = Simulator(
+            environment=parts.roles.environment,
+            policy=parts.roles.policy,
+            tasks=parts.tasks,
+            run=self._directory.run,
+            sink=sink,
+            concurrency=run.concurrency,
+            max_steps=run.max_steps,
+            seed=run.seed,
+            episode_seconds=run.episode_timeout_s,
+            finished=parts.finished,
+            telemetry=self._telemetry,
+        )
+        watching = partial(
+            follow,
+            self._display,
+            self._telemetry.snapshot,
+            lag=lambda: parts.store.statistics().lag_s,
+            total=self._settings.episodes,
+            max_steps=run.max_steps,
+        )
+        async with simulator, anyio.create_task_group() as shown:
+            self._interrupts.call_first(partial(self._stop, simulator))
+            with self._display.live():
+                shown.start_soon(watching)
+                async for episode in simulator.episodes():
+                    if episode.error_kind is not None:
+                        log.warning(
+                            "episode.failed", id=episode.id, kind=episode.error_kind, message=episode.error_message
+                        )
+                shown.cancel_scope.cancel()
+
+    async def _stop(self, simulator: Simulator) -> None:
+        await self.say("stopping: what runs gets a moment to end; everything finished is stored (again: kill)")
+        await simulator.stop(drain_seconds=DRAIN_S)
+
+    def ending(self) -> Ending | None:
+        """How it ended, or None if no episode could begin."""
+        if self._counts is None:
+            return None
+        return Ending(
+            counts=self._counts,
+            snapshot=self._telemetry.snapshot(),
+            expected=self._settings.episodes,
+            max_failures=self._settings.run.max_failures,
+            interrupted=self._interrupts.requested,
+            dropped=self._dropped,
+            error=self._error,
+            set_up_s=self._set_up_s,
+            wall_s=self._clock.monotonic() - self._started,
+        )
+
+
+async def _durable_counts(store: Store, run: str) -> Counts:
+    try:
+        await store.flush()
+    except DreamsimError as error:  # a store that broke was told of by the run; what it holds still counts
+        log.error("store.flush", error=str(error))
+    return await store.counts(run)

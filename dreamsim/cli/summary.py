@@ -1,0 +1,184 @@
+"""The end of a run: what is in the store, what that means for the exit code, and where everything is.
+
+In: the store's counts, the last snapshot, why the run ended. Out: figures for `summary.json`, a text for the
+terminal, the exit code.
+Always: counts and exit code come from the store alone; real and dreamed episodes are shown apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dreamsim.cli import figures
+from dreamsim.cli.run_directory import RunDirectory
+from dreamsim.records.episode import SOURCES
+from dreamsim.runtime.intervals import Share, wilson
+from dreamsim.runtime.snapshot import Snapshot
+from dreamsim.store.queries import Counts
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended."""
+
+    counts: Counts
+    """What the store holds of this run."""
+    snapshot: Snapshot
+    """The telemetry's last."""
+    expected: int
+    """Episodes that were to be run, those of earlier sittings included."""
+    max_failures: float
+    """Largest share of failed episodes that still counts as done."""
+    interrupted: bool
+    """Whether someone stopped it."""
+    dropped: int
+    """Episodes in flight at the interruption, not stored: resuming runs them again."""
+    error: str | None
+    """What ended the run early, if anything did."""
+    set_up_s: float
+    """From the command to the first episode, seconds."""
+    wall_s: float
+    """From the command to here, seconds."""
+
+    @property
+    def missing(self) -> int:
+        """Episodes that are not in the store."""
+        return max(0, self.expected - self.counts.episodes)
+
+    @property
+    def failed_share(self) -> float:
+        """Failed episodes as a share of those stored."""
+        return self.counts.by_outcome.get("error", 0) / max(1, self.counts.episodes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all there and few failed, 1 not, 130 interrupted before all were there."""
+        if self.missing and self.interrupted:
+            return EXIT_INTERRUPTED
+        if self.missing or self.error is not None or self.failed_share > self.max_failures:
+            return EXIT_FAILED
+        return EXIT_DONE
+
+    @property
+    def reason(self) -> str:
+        """Why this exit code."""
+        if self.missing and self.interrupted:
+            return f"interrupted with {self.missing:,} episodes to go ({self.dropped:,} of them were in flight)"
+        if self.error is not None:
+            return self.error
+        if self.missing:
+            return f"{self.missing:,} episodes are not in the store"
+        if self.failed_share > self.max_failures:
+            return f"{self.failed_share:.1%} of the episodes failed; {self.max_failures:.1%} are allowed"
+        return "every episode is accounted for"
+
+
+def success(counts: Counts) -> Share:
+    """Solved episodes as a share of those that did not end in an error."""
+    outcomes = counts.by_outcome
+    return wilson(outcomes.get("success", 0), counts.episodes - outcomes.get("error", 0))
+
+
+def summary_figures(ending: Ending, directory: RunDirectory) -> dict[str, Any]:
+    """What `summary.json` says."""
+    snapshot = ending.snapshot
+    return {
+        "run": directory.run,
+        "exit_code": ending.exit_code,
+        "reason": ending.reason,
+        "episodes_expected": ending.expected,
+        "episodes_stored": ending.counts.episodes,
+        "episodes_missing": ending.missing,
+        "sources": {source: _source_figures(ending.counts.only(source=source)) for source in SOURCES},
+        "failures": ending.counts.by_error_kind,
+        "alive_peak": snapshot.alive_peak,
+        "set_up_s": round(ending.set_up_s, 3),
+        "run_s": round(snapshot.elapsed_s, 3),
+        "wall_s": round(ending.wall_s, 3),
+        "steps_per_s": round(snapshot.steps_per_s, 2),
+        "tokens": {
+            role: {
+                "requests": count.requests,
+                "prompt": count.prompt,
+                "generated": count.generated,
+                "cached": count.cached,
+                "cached_share": count.cached_share,
+            }
+            for role, count in snapshot.tokens.items()
+        },
+        "station_shares": snapshot.station_shares(),
+        "loop_lag_p99_s": snapshot.lag.p99_s,
+        "rss_peak_mib": round(snapshot.rss_peak_mib, 1),
+        "store": str(directory.store),
+        "log": str(directory.log),
+    }
+
+
+def _source_figures(counts: Counts) -> Mapping[str, Any]:
+    share = success(counts)
+    return {
+        "episodes": counts.episodes,
+        "steps": counts.steps,
+        "outcomes": counts.by_outcome,
+        "success": {"value": share.value, "low": share.low, "high": share.high, "n": share.trials},
+    }
+
+
+def render_summary(ending: Ending, directory: RunDirectory) -> str:
+    """What the terminal shows at the end."""
+    snapshot, counts = ending.snapshot, ending.counts
+    lines = ["", f"{counts.episodes:,} of {ending.expected:,} episodes stored; {ending.reason}."]
+    for source in SOURCES:
+        of_source = counts.only(source=source)
+        if of_source.episodes:
+            lines.append(f"  {source:<9}{_outcomes(of_source)}")
+    if counts.by_error_kind:
+        lines.append("  failed   " + figures.counted(counts.by_error_kind, nothing="", of="episodes"))
+    tokens = sum(count.prompt + count.generated for count in snapshot.tokens.values())
+    prompt = sum(count.prompt for count in snapshot.tokens.values())
+    cached = sum(count.cached for count in snapshot.tokens.values())
+    seconds = max(snapshot.elapsed_s, 1e-9)
+    lines.append(
+        f"  speed    {figures.clock_time(snapshot.elapsed_s)} for {snapshot.steps:,} steps: "
+        f"{snapshot.steps_per_s:,.1f} steps/s, {tokens / seconds:,.0f} tokens/s, "
+        f"prefix-cache hits {figures.percent(cached / prompt if prompt else None)}; "
+        f"set-up {figures.clock_time(ending.set_up_s)}"
+    )
+    lines.append(
+        f"  at once  {snapshot.alive_peak:,} episodes alive at the peak, "
+        f"{snapshot.rss_peak_mib:,.0f} MiB in this process, loop lag p99 {snapshot.lag.p99_s * 1000:,.0f} ms"
+    )
+    shares = ", ".join(f"{name} {figures.percent(share)}" for name, share in snapshot.station_shares().items())
+    if shares:
+        lines.append(f"  time in  {shares}")
+    lines += ["", f"  store    {directory.store}", f"  log      {directory.log}", f"  summary  {directory.summary}"]
+    shown = _shown(directory)
+    lines.append(f"  look     dreamsim episodes --run {shown}")
+    if ending.missing:
+        lines.append(f"  go on    python -m dreamsim.run --run.resume {shown}")
+    return "\n".join(lines)
+
+
+def _shown(directory: RunDirectory) -> str:
+    from pathlib import Path
+
+    here = Path.cwd()
+    return str(directory.path.relative_to(here) if directory.path.is_relative_to(here) else directory.path)
+
+
+def _outcomes(counts: Counts) -> str:
+    outcomes = counts.by_outcome
+    share = success(counts)
+    text = f"{counts.episodes:,} episodes, {counts.steps:,} steps"
+    if share.value is not None:
+        text += f"; success {share.value:.1%} (95 %: {share.low:.1%} to {share.high:.1%})"
+    named = [
+        f"{outcomes[name]:,} {word}"
+        for name, word in (("failure", "lost"), ("truncated", "ran out of steps"), ("error", "failed"))
+        if outcomes.get(name)
+    ]
+    return text + (f"; {', '.join(named)}" if named else "")

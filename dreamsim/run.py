@@ -1,0 +1,72 @@
+"""`python -m dreamsim.run`: thousands of episodes from one command.
+
+In: flags, environment, TOML files (`--help` lists them). Out: a run directory, a summary, an exit code.
+Always: a setting that cannot be used is one line and exit code 2, before anything is made.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from dreamsim.cli.summary import EXIT_DONE, EXIT_USAGE
+from dreamsim.errors import UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    started = time.monotonic()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments, started)
+    except UsageError as error:
+        for line in str(error).splitlines():
+            print(f"dreamsim: {line}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _main(arguments: Sequence[str], started: float) -> int:
+    from dreamsim.runtime.settings_sources import parse_arguments
+
+    command = parse_arguments(arguments)
+    if "help" in command.switches:
+        from dreamsim.cli.help_text import render_help
+
+        print(render_help())
+        return EXIT_DONE
+    from dreamsim.cli.checks import check_settings
+    from dreamsim.cli.run_directory import prepare, settings_of
+
+    settings = settings_of(command)
+    checks = check_settings(settings)
+    if "dry-run" in command.switches:
+        from dreamsim.cli.help_text import render_toml
+
+        print(render_toml(settings))
+        for check in checks:
+            print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
+        return EXIT_DONE if all(check.good for check in checks) else EXIT_USAGE
+    bad = [check for check in checks if not check.good]
+    if bad:
+        raise UsageError("\n".join(check.text for check in bad))
+
+    import anyio
+
+    from dreamsim.cli.display import make_display
+    from dreamsim.cli.logs import run_log
+    from dreamsim.cli.play import run
+    from dreamsim.cli.terminal import captured
+
+    directory = prepare(settings)
+    with captured(directory.path / "logs" / "engine.log") as terminal, run_log(directory.log):
+        display = make_display(settings.display.mode, settings.display.interval_s, terminal.out)
+        return anyio.run(
+            partial(run, settings, directory, display, started=started),
+            backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
