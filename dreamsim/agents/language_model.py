@@ -57,7 +57,7 @@ class PolicySettings:
 
 
 class PolicyPrompt:
-    """The prompt of one episode as token ids. Trainers build their samples with it: what is learned is what is asked."""
+    """The prompt of one episode as token ids. Trainers build their samples with it, too."""
 
     __slots__ = ("_memory", "_parts", "_settings", "_steps", "_task", "_tokenizer")
 

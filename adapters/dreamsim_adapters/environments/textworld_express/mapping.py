@@ -53,7 +53,7 @@ class TextWorldExpressMapping:
 
     def state(self, raw: str) -> State:
         """The element lines of `raw_observation(feedback, look, inventory)`."""
-        feedback, look, inventory = (raw.split(_SEPARATOR) + ["", ""])[:3]
+        feedback, look, inventory = [*raw.split(_SEPARATOR), "", ""][:3]
         elements: dict[str, str] = {}
         _add_room(elements, look)
         for item in _inventory_items(inventory):
@@ -92,8 +92,8 @@ def _add_room(elements: dict[str, str], look: str) -> None:
         return
     elements[SCENE] = room["room"]
     exits: dict[str, str] = {}
-    for sentence in re.split(r"\.\s+|\.$|\n", look[room.end() :]):
-        sentence = sentence.strip().rstrip(".")
+    for part in re.split(r"\.\s+|\.$|\n", look[room.end() :]):
+        sentence = part.strip().rstrip(".")
         if not sentence:
             continue
         if door := _OPEN_DOOR.match(sentence):

@@ -1,0 +1,216 @@
+"""Trains an experience model on real episodes (Eq. 5 of arXiv 2511.03773).
+
+Loss: `-log P(R*|s,a,H,D_k,task) - log P(s',r,done|s,a,R*,H,D_k,task)`, on the whole answer at once; prompt masked.
+
+Deviations from the paper:
+1. A tiny model is trained from scratch with its own word tokenizer, and may see things renamed (`renaming`).
+2. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
+   prompt stays in the prefix cache.
+
+In: episodes with reasoning. Out: a checkpoint directory with weights, tokenizer, `provenance.json` and
+`dreamsim.json`, which tells the run command how the model wants to be prompted.
+Always: demonstrations come from other tasks; episodes of held-out folds are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dreamsim.engines.tokenizers import load_tokenizer
+from dreamsim.errors import ConfigurationError
+from dreamsim.experience.format import header, transition_answer
+from dreamsim.experience.prompt import PromptLayout
+from dreamsim.protocols import Encoder, Tokenizer
+from dreamsim.records.episode import Episode
+from dreamsim.records.text import END
+from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_llama, train
+from dreamsim_trainers.experience_data import (
+    DemonstrationPool,
+    LossOn,
+    Renaming,
+    Sample,
+    experiences_of,
+    names_of,
+    samples,
+)
+from dreamsim_trainers.renaming import WORDS, carried_names
+from dreamsim_trainers.tokenizer import PAD, UNKNOWN, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PROMPTING_FILE = "dreamsim.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperienceTraining:
+    """What to train, and on what."""
+
+    model: str = "tiny"
+    """`tiny` for a model from scratch, else a Hugging Face model to fine-tune (directory or hub name)."""
+    shape: TinyShape = field(default_factory=TinyShape)
+    """Shape of a tiny model."""
+    layout: PromptLayout = field(default_factory=PromptLayout)
+    """What prompts hold."""
+    step_share: float = 0.0
+    """Besides whole episodes, share of episodes also shown step by step with demonstrations retrieved per step."""
+    loss_on: LossOn = "answers"
+    """Where loss falls."""
+    rename_share: float = 0.0
+    """Share of episodes whose things are renamed; for tiny models."""
+    rename_keep: tuple[str, ...] = ()
+    """Names that keep their meaning and so are never renamed."""
+    rename_knowledge: str = ""
+    """Steps whose reasoning holds this word are not learned from renamed episodes."""
+    max_tokens: int = 1024
+    """Longest sample."""
+    folds: tuple[str, ...] = ("train",)
+    """Folds that may be learned from."""
+    train: TrainSettings
+    """How to train."""
+
+
+def train_experience_model(
+    episodes: Sequence[Episode], pool: Sequence[Episode], encoder: Encoder, wanted: ExperienceTraining
+) -> Path:
+    """Train on `episodes`, with demonstrations from `pool`; returns the checkpoint directory.
+
+    Raises:
+        ConfigurationError: nothing to train on, or an episode of a held-out fold among the data.
+    """
+    _check(episodes, pool, wanted)
+    model, pretrained = _model_and_tokenizer(episodes, wanted)
+    tokenizer = load_tokenizer(str(wanted.train.output))
+    made = list(_all_samples(episodes, DemonstrationPool(pool, encoder) if pool else None, tokenizer, wanted))
+    provenance = {
+        **wanted.train.provenance,
+        "kind": "experience",
+        "from": wanted.model,
+        "episodes": len(episodes),
+        "real_steps": sum(len(episode.transitions) for episode in episodes),
+        "tokens": int(sum(len(sample.input_ids) for sample in made)),
+    }
+    output = train(model, pretrained, made, replace(wanted.train, provenance=provenance))
+    write_prompting(output, prompting_of(wanted.layout))
+    return output
+
+
+def prompting_of(layout: PromptLayout) -> dict[str, Any]:
+    """What `dreamsim.json` says of an experience model: the settings it was trained with."""
+    return {
+        "layout": "plain",
+        "retrieve": layout.retrieve,
+        "demonstrations": layout.demonstrations,
+        "example_state": layout.example_state,
+        "history": layout.history,
+        "reasoning": layout.reasoning,
+    }
+
+
+def write_prompting(directory: Path, prompting: dict[str, Any]) -> None:
+    """Write `dreamsim.json` into a checkpoint directory."""
+    (directory / PROMPTING_FILE).write_text(json.dumps(prompting, indent=1) + "\n")
+
+
+def build_tokenizer(episodes: Sequence[Episode], layout: PromptLayout, directory: Path) -> PreTrainedTokenizerBase:
+    """A word tokenizer over `episodes` in `directory`, with one token for each name that stays where it is.
+
+    Names of things that are carried are left in words: unseen things are made of the same words.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    carried = carried_names(episodes)
+    fixed = [name for name in names_of(episodes) if name not in carried]
+    texts = [" ".join(WORDS)] * 3
+    for episode in episodes[:8000]:
+        texts.append(header(episode.task))
+        for transition, experience in zip(episode.transitions, experiences_of(episode), strict=True):
+            texts.append(transition.action)
+            texts.append(transition_answer(transition, experience.changes, with_reasoning=layout.reasoning))
+    directory.mkdir(parents=True, exist_ok=True)
+    trained = train_tokenizer(texts, fixed)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=trained, pad_token=PAD, unk_token=UNKNOWN, eos_token=END)
+    wrapped.save_pretrained(str(directory))
+    return wrapped
+
+
+def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: ExperienceTraining) -> None:
+    if not episodes:
+        raise ConfigurationError("there are no episodes to train on")
+    for episode in (*episodes, *pool):
+        if episode.task.fold not in wanted.folds or episode.purpose == "evaluation":
+            raise ConfigurationError(
+                f"episode {episode.id} is of fold {episode.task.fold!r} and for {episode.purpose}: only folds "
+                f"{', '.join(wanted.folds)} and no evaluation episodes may be learned from"
+            )
+    if wanted.layout.reasoning and not any(t.reasoning for episode in episodes for t in episode.transitions):
+        raise ConfigurationError("no step has reasoning: run `dreamsim annotate` first, or switch reasoning off")
+
+
+def _model_and_tokenizer(
+    episodes: Sequence[Episode], wanted: ExperienceTraining
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    output = wanted.train.output
+    if wanted.model != "tiny":
+        pretrained = AutoTokenizer.from_pretrained(wanted.model)
+        if pretrained.pad_token is None:
+            pretrained.pad_token = pretrained.eos_token
+        pretrained.save_pretrained(str(output))
+        return load_for_training(wanted.model), pretrained
+    if (output / TOKENIZER_FILE).is_file():  # resuming: the ids must not change
+        pretrained = PreTrainedTokenizerFast.from_pretrained(str(output))
+    else:
+        pretrained = build_tokenizer(episodes, wanted.layout, output)
+    model = tiny_llama(
+        len(pretrained),
+        wanted.shape,
+        pad_token_id=int(pretrained.convert_tokens_to_ids(PAD)),
+        end_token_id=int(pretrained.convert_tokens_to_ids(END)),
+        seed=wanted.train.seed,
+    )
+    return model, pretrained
+
+
+def _all_samples(
+    episodes: Sequence[Episode], pool: DemonstrationPool | None, tokenizer: Tokenizer, wanted: ExperienceTraining
+) -> list[Sample]:
+    renaming = None
+    if wanted.rename_share:
+        # a name inside the name of a thing that stays ("basket" in "laundry basket") would take that name apart
+        carried = carried_names(episodes, keep=wanted.rename_keep)
+        fixed = " ".join(name for name in names_of(episodes) if name not in carried)
+        renaming = Renaming(
+            share=wanted.rename_share,
+            names=frozenset(name for name in carried if name not in fixed),
+            knowledge=wanted.rename_knowledge,
+            seed=wanted.train.seed,
+        )
+    made = list(
+        samples(
+            episodes,
+            tokenizer,
+            wanted.layout,
+            pool,
+            loss_on=wanted.loss_on,
+            max_tokens=wanted.max_tokens,
+            renaming=renaming,
+        )
+    )
+    if wanted.step_share and wanted.layout.retrieve == "episode":
+        generator = np.random.default_rng(wanted.train.seed)
+        chosen = [episode for episode in episodes if generator.random() < wanted.step_share]
+        by_step = list(
+            samples(chosen, tokenizer, replace(wanted.layout, retrieve="step"), pool, max_tokens=wanted.max_tokens)
+        )
+        # one step of each chosen episode: a sample of a step costs as many tokens as a sample of an episode
+        made += by_step[:: max(1, len(by_step) // max(1, len(chosen)))]
+    return made
