@@ -172,7 +172,7 @@ def train(
 
 
 def _trainer_class() -> type[SFTTrainer]:
-    """SFTTrainer with the model's own loss: its fused head and token metrics cost a third of the time of a tiny model."""
+    """SFTTrainer with the model's own loss: its fused head and metrics cost a tiny model a third of the time."""
     from trl import SFTTrainer
 
     class OwnLossTrainer(SFTTrainer):

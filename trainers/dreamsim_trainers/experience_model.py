@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from dreamsim.engines.tokenizers import load_tokenizer
+
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.format import header, transition_answer
 from dreamsim.experience.prompt import PromptLayout

@@ -1,8 +1,8 @@
 """Training samples for a policy, cloned from episodes.
 
 In: episodes to imitate, a tokenizer, the policy's settings. Out: samples of token ids and labels.
-Always: samples are made by `dreamsim.agents.language_model.PolicyPrompt`, the code that asks at inference; loss falls on
-the decisions alone. The growing layout gives one sample per episode, the windowed one a sample per step.
+Always: samples are made by `dreamsim.agents.language_model.PolicyPrompt`, the code that asks at inference; loss
+falls on the decisions alone. The growing layout gives one sample per episode, the windowed one a sample per step.
 """
 
 from __future__ import annotations

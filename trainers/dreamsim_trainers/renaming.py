@@ -6,7 +6,7 @@ ordinary English words, most of which no training episode mentions: a small mode
 instead of what it remembers, and knows the embeddings of words that it will meet only in use.
 """
 
-# ruff: noqa: SIM905 - word lists are easier to read and to extend as text
+
 from __future__ import annotations
 
 import re
@@ -29,8 +29,8 @@ teal thick thin tiny torn turquoise used velvet violet warm wet white wide wild 
 
 THINGS = """
 almond anchor ankle apple apricot apron artichoke ashtray asparagus avocado axe backpack bacon badge bag ball balloon
-banana bandage basil basin basket bat battery bead bean beef beer beet bell belt berry beret bikini binder blanket blazer
-blender blouse board boat book boots bottle bowl box bra bracelet branch bread brick briefcase broccoli broom brush
+banana bandage basil basin basket bat battery bead bean beef beer beet bell belt berry beret bikini binder blanket
+blazer blender blouse board boat book boots bottle bowl box bra bracelet branch bread brick briefcase broccoli broom brush
 bucket bun butter button cabbage cable cake calculator camera can candle cap car card cardigan carpet carrot case cashew
 cauliflower celery cereal chain chalk charger cheese cherry chess chicken chili chips chisel chive chocolate cigar
 cinnamon clam cleaver clip clock cloth coat coconut coffee colander collar comb compass conditioner cookie coral cord
