@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dreamsim.protocols import Encoder
 from dreamsim.records.experience import ExperienceQuery, embedding_text
-from dreamsim.store.partition import NONE, Hit, Partition, rounded
+from dreamsim.store.partition import EXPANSION_ADD, NONE, Hit, Partition, rounded
 
 FORMAT = 1
 """Version of the files; others are rebuilt."""
@@ -214,7 +214,7 @@ def _read_graph(directory: Path, entry: dict[str, Any], partition: Partition) ->
         raise ValueError(f"{entry['file']} has another checksum")
     if _digest(partition) != entry["texts"]:
         raise ValueError(f"{entry['file']} was made from other rows")
-    return Index.restore(content, expansion_add=64)
+    return Index.restore(content, expansion_add=EXPANSION_ADD)
 
 
 def _digest(partition: Partition) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT_SLOTS = 4096
+EXACT_SLOTS = 16_384
 """Up to here comparing with every vector costs less than walking the graph."""
 
 EXACT_BLOCK = 8192
@@ -30,6 +30,12 @@ MAX_FETCH = 512
 
 SPARE = 16
 """Candidates asked for beyond what is needed: the graph is approximate, the order among candidates is not."""
+
+EXPANSION = 192
+"""Nodes of the graph kept in view during a search: recall against speed."""
+
+EXPANSION_ADD = 128
+"""The same while adding."""
 
 NONE = -1
 """No step, no task."""
@@ -63,7 +69,8 @@ class Partition:
         self._slots: dict[int, int] = {}
         self._steps: NDArray[np.int64] = np.full((0, 2), NONE, dtype=np.int64)
         self._tasks: NDArray[np.int64] = np.full((0, 2), NONE, dtype=np.int64)
-        self._vectors: NDArray[np.float16] = np.zeros((0, dimension), dtype=np.float16)
+        self._vectors: NDArray[Any] = np.zeros((0, dimension), dtype=np.float32)
+        """float32 while searches are exact, float16 beyond, where memory counts; both hold the same values."""
         self._task_slots: Counter[int] = Counter()
 
     @property
@@ -153,7 +160,8 @@ class Partition:
     def _exact(self, queries: NDArray[np.float32], k: int, excluded: NDArray[np.int64]) -> list[list[Hit]]:
         similar = np.empty((len(queries), self.size), dtype=np.float32)
         for start in range(0, self.size, EXACT_BLOCK):
-            block = self._vectors[start : min(start + EXACT_BLOCK, self.size)].astype(np.float32)
+            block = self._vectors[start : min(start + EXACT_BLOCK, self.size)]
+            block = block.astype(np.float32, copy=False)
             similar[:, start : start + len(block)] = queries @ block.T
         result = []
         for row, task in zip(similar, excluded, strict=True):
@@ -170,7 +178,7 @@ class Partition:
         return result
 
     def _candidates(self, queries: NDArray[np.float32], fetch: int) -> list[NDArray[np.int64]]:
-        self._graph.expansion_search = max(64, 2 * fetch)
+        self._graph.expansion_search = max(EXPANSION, 2 * fetch)
         matches = self._graph.search(queries.astype(np.float16), min(fetch, self.size), threads=1)
         keys = np.atleast_2d(matches.keys)
         counts = np.atleast_1d(matches.counts) if len(queries) > 1 else [keys.shape[1]]
@@ -194,14 +202,15 @@ class Partition:
             capacity = max(256, 2 * capacity)
             self._steps = _resized(self._steps, capacity, NONE)
             self._tasks = _resized(self._tasks, capacity, NONE)
-            self._vectors = _resized(self._vectors, capacity, 0)
+            dtype = np.float32 if capacity <= EXACT_SLOTS else np.float16
+            self._vectors = _resized(self._vectors.astype(dtype, copy=False), capacity, 0)
 
 
 def new_graph(dimension: int) -> Any:
     """An empty usearch index for `Partition`."""
     from usearch.index import Index
 
-    return Index(ndim=dimension, metric="cos", dtype="f16", connectivity=16, expansion_add=64)
+    return Index(ndim=dimension, metric="cos", dtype="f16", connectivity=16, expansion_add=EXPANSION_ADD)
 
 
 def _resized(array: NDArray[Any], capacity: int, fill: int) -> NDArray[Any]:

@@ -6,8 +6,10 @@ dreamed episodes are counted apart.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +141,12 @@ def read_episode(connection: sqlite3.Connection, episode_id: str) -> Episode | N
 def read_ids(connection: sqlite3.Connection, run: str) -> frozenset[str]:
     """Ids of all episodes of a run."""
     return frozenset(row[0] for row in connection.execute("SELECT id FROM episodes WHERE run = ?", (run,)))
+
+
+def read_known_ids(connection: sqlite3.Connection, episode_ids: Sequence[str]) -> frozenset[str]:
+    """Those of `episode_ids` that are stored."""
+    statement = "SELECT id FROM episodes WHERE id IN (SELECT value FROM json_each(?))"
+    return frozenset(row[0] for row in connection.execute(statement, (json.dumps(episode_ids),)))
 
 
 def read_runs(connection: sqlite3.Connection) -> tuple[str, ...]:

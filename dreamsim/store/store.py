@@ -14,7 +14,7 @@ In: episodes from any number of tasks. Out: episodes, counts, similar experience
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,7 @@ from dreamsim.store.queries import (
     read_counts,
     read_episode,
     read_ids,
+    read_known_ids,
     read_page,
     read_runs,
 )
@@ -122,6 +123,17 @@ class Store:
         writer = self._writable()
         await writer.committed(await writer.add(episode))
 
+    async def add_all(self, episodes: Iterable[Episode]) -> None:
+        """Store all of `episodes`; returns when they are on disk.
+
+        Raises:
+            StoreError: as `add`; or the commit failed.
+        """
+        writer = self._writable()
+        items = [await writer.add(episode) for episode in episodes]
+        for item in items:
+            await writer.committed(item)
+
     async def flush(self) -> None:
         """Wait until everything added so far is on disk and can be retrieved.
 
@@ -168,6 +180,10 @@ class Store:
     async def finished_ids(self, run: str) -> frozenset[str]:
         """Ids of the committed episodes of `run`: what a resumed run need not do again."""
         return await self._read(partial(read_ids, run=run))
+
+    async def known_ids(self, episode_ids: Sequence[str]) -> frozenset[str]:
+        """Those of `episode_ids` that are committed."""
+        return await self._read(partial(read_known_ids, episode_ids=episode_ids))
 
     async def runs(self) -> tuple[str, ...]:
         """All runs that have episodes here, the oldest first."""
