@@ -48,6 +48,7 @@ class EpisodeStream:
         try:
             episode = await self._collector.results.receiver.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._collector.results.receiver.close()
             self._collector.tell()
             raise StopAsyncIteration from None
         self._collector.delivered()
@@ -132,8 +133,10 @@ class Simulator:
         """
         if self._group is None:
             raise UsageError("enter the simulator first: `async with Simulator(...) as simulator:`")
-        if self._collector is not None and not self._collector.finished.is_set():
-            raise UsageError("the last stream of episodes still runs: exhaust it or `aclose()` it first")
+        if self._collector is not None:
+            if not self._collector.over:
+                raise UsageError("the last stream of episodes is not over: exhaust it or `aclose()` it first")
+            self._collector.results.close()
         rollout = Rollout(
             environment=self._environment,
             policy=self._policy,

@@ -85,6 +85,11 @@ class Collector:
             self.results.sender.close()
             self.finished.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether `run` has ended and every episode was taken, or the receiver was closed."""
+        return self.finished.is_set() and self.results.spent
+
     def delivered(self) -> None:
         """The consumer took one episode out of `results`: there is room for one more."""
         self._places.release()

@@ -157,6 +157,12 @@ class Pipe(Generic[T]):
             blocked_now=inside.tasks_waiting_send,
         )
 
+    @property
+    def spent(self) -> bool:
+        """Whether nobody will receive anything that is in it now: it is empty, or every receiver is closed."""
+        inside = self._stream.statistics()
+        return inside.current_buffer_used == 0 or inside.open_receive_streams == 0
+
     def close(self) -> None:
         """Close both ends. Idempotent."""
         self.sender.close()

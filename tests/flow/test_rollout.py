@@ -1,0 +1,237 @@
+"""How one episode ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from dreamsim.errors import ConfigurationError, EngineError
+from dreamsim.flow.rollout import Rollout, RolloutSettings
+from dreamsim.protocols import Assignment, Environment, EpisodeSession, Policy
+from dreamsim.records.episode import Episode, Source, Transition
+from dreamsim.records.state import State
+from dreamsim.records.task import Task
+from dreamsim.runtime.clock import VirtualClock
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.testing import (
+    FAULT_KINDS,
+    FAULTS,
+    Fault,
+    RandomPolicy,
+    ScriptedEnvironment,
+    ScriptedPolicy,
+    gold_path,
+    scripted_task,
+)
+from dreamsim.testing.faults import commit_fault
+from tests.flow.runs import in_virtual_time
+
+TASK = scripted_task(0)
+GOLD = gold_path(TASK)
+
+
+class Interrupted:
+    """The scripted environment, with something happening when a session is opened, steps or is left."""
+
+    name = "interrupted-1"
+    source: Source = "real"
+
+    def __init__(
+        self, *, opening: Fault | float = 0.0, step: Fault | float = 0.0, leaving: Fault | float = 0.0
+    ) -> None:
+        self._inner = ScriptedEnvironment()
+        self._opening, self._step, self._leaving = opening, step, leaving
+
+    @asynccontextmanager
+    async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:
+        await _happen(self._opening)
+        async with self._inner.session(task, episode_id=episode_id, seed=seed) as session:
+            yield _Session(session, self._step)
+            await _happen(self._leaving)
+
+
+class _Session:
+    def __init__(self, session: EpisodeSession, happening: Fault | float) -> None:
+        self._session = session
+        self._happening = happening
+        self._steps = 0
+
+    @property
+    def state(self) -> State:
+        return self._session.state
+
+    @property
+    def admissible(self) -> tuple[str, ...]:
+        return self._session.admissible
+
+    async def step(self, action: str) -> Transition:
+        self._steps += 1
+        if self._steps > 1:  # the first step always works
+            await _happen(self._happening)
+        return await self._session.step(action)
+
+
+async def _happen(what: Fault | float) -> None:
+    if isinstance(what, float):
+        await anyio.sleep(what)
+    else:
+        await commit_fault(what)
+
+
+def play(
+    environment: Environment,
+    *,
+    policy: Policy | None = None,
+    max_steps: int = 20,
+    episode_seconds: float | None = 30.0,
+    telemetry: Telemetry | None = None,
+) -> Episode:
+    """One episode of TASK, in virtual time."""
+
+    async def main() -> Episode:
+        counted = Telemetry(clock=VirtualClock()) if telemetry is None else telemetry
+        rollout = Rollout(
+            environment=environment,
+            policy=ScriptedPolicy() if policy is None else policy,
+            settings=RolloutSettings(run="r", max_steps=max_steps, episode_seconds=episode_seconds),
+            telemetry=counted,
+        )
+        assignment = Assignment(task=TASK)
+        id = rollout.settings.episode_id(assignment)
+        return await rollout.play(assignment, counted.admitted(id, TASK.key))
+
+    return in_virtual_time(main)
+
+
+def test_the_gold_path_ends_in_success_with_reward_1() -> None:
+    episode = play(ScriptedEnvironment())
+    assert episode.outcome == "success"
+    assert episode.total_reward == 1
+    assert tuple(t.action for t in episode.transitions) == GOLD
+
+
+def test_an_episode_says_who_played_it_where() -> None:
+    dreamed, real = play(ScriptedEnvironment()), play(Interrupted())
+    assert (dreamed.policy, dreamed.source, dreamed.experience_model) == ("scripted-policy-1", "dreamed", "scripted-1")
+    assert (real.source, real.experience_model) == ("real", "")
+
+
+def test_every_transition_keeps_the_decision_that_led_to_it() -> None:
+    episode = play(ScriptedEnvironment())
+    assert [t.decision.action for t in episode.transitions if t.decision] == list(GOLD)
+
+
+def test_a_task_that_is_lost_ends_in_failure() -> None:
+    thing = TASK.instruction.split()[2]
+    episode = play(ScriptedEnvironment(), policy=ScriptedPolicy(lambda task: (*gold_path(task)[:-1], f"break {thing}")))
+    assert (episode.outcome, episode.total_reward) == ("failure", 0)
+
+
+def test_running_out_of_steps_is_a_truncation_and_no_error() -> None:
+    episode = play(ScriptedEnvironment(), max_steps=2)
+    assert (episode.outcome, episode.error_kind, len(episode.transitions)) == ("truncated", None, 2)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_step_ends_the_episode_with_its_kind_and_keeps_what_was_before(fault: Fault) -> None:
+    episode = play(Interrupted(step=fault))
+    assert (episode.outcome, episode.error_kind) == ("error", FAULT_KINDS[fault])
+    assert [t.action for t in episode.transitions] == [GOLD[0]]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "hang"])
+def test_a_session_that_cannot_be_opened_is_a_failed_episode(fault: Fault) -> None:
+    episode = play(Interrupted(opening=fault))
+    assert (episode.error_kind, episode.transitions) == (FAULT_KINDS[fault], ())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_outcome_stands_although_leaving_the_session_fails(fault: Fault) -> None:
+    telemetry = Telemetry(clock=VirtualClock())
+    episode = play(Interrupted(leaving=fault), telemetry=telemetry)
+    assert (episode.outcome, episode.error_kind) == ("success", None)
+
+
+def test_a_failure_while_leaving_is_counted() -> None:
+    telemetry = Telemetry(clock=VirtualClock())
+    play(Interrupted(leaving="error"), telemetry=telemetry)
+    assert telemetry.counters["session_close_failed"] == 1
+
+
+def test_waiting_for_a_free_session_does_not_use_up_the_episodes_time() -> None:
+    assert play(Interrupted(opening=1000.0), episode_seconds=1.0).outcome == "success"
+
+
+def test_the_time_limit_is_for_all_steps_together() -> None:
+    episode = play(Interrupted(step=1.0), episode_seconds=2.5)
+    assert (episode.error_kind, len(episode.transitions)) == ("timeout", 3)
+    assert "step 3" in (episode.error_message or "")
+
+
+def test_a_bug_is_stored_with_the_place_it_happened_at() -> None:
+    message = play(Interrupted(step="bug")).error_message or ""
+    assert "a scripted bug" in message
+    assert "faults.py:" in message
+
+
+def test_a_script_that_ends_too_early_is_the_policys_failure() -> None:
+    assert play(ScriptedEnvironment(), policy=ScriptedPolicy(lambda task: ())).error_kind == "policy"
+
+
+def test_a_session_that_swallows_what_ended_it_is_no_success() -> None:
+    class Swallowing(Interrupted):
+        @asynccontextmanager
+        async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:
+            async with super().session(task, episode_id=episode_id, seed=seed) as session:
+                with contextlib.suppress(BaseException):  # what a careless library does
+                    yield session
+
+    assert play(Swallowing(step="bug")).outcome == "error"
+
+
+def test_a_cancellation_from_around_is_recorded_and_goes_on() -> None:
+    async def main() -> tuple[Episode, bool]:
+        telemetry = Telemetry()
+        rollout = Rollout(
+            environment=Interrupted(step="hang"),
+            policy=RandomPolicy(),
+            settings=RolloutSettings(run="r"),
+            telemetry=telemetry,
+        )
+        with anyio.move_on_after(5) as scope:
+            episode = await rollout.play(Assignment(task=TASK), telemetry.admitted("x", TASK.key))
+            await anyio.lowlevel.checkpoint()
+        return episode, scope.cancelled_caught
+
+    episode, caught = in_virtual_time(main)
+    assert (episode.error_kind, len(episode.transitions), caught) == ("cancelled", 1, True)
+
+
+def test_a_dead_engine_is_remembered() -> None:
+    async def main() -> EngineError | None:
+        telemetry = Telemetry()
+        rollout = Rollout(
+            environment=ScriptedEnvironment(),
+            policy=ScriptedPolicy(_raise),
+            settings=RolloutSettings(run="r"),
+            telemetry=telemetry,
+        )
+        await rollout.play(Assignment(task=TASK), telemetry.admitted("x", TASK.key))
+        return rollout.dead_engine
+
+    assert in_virtual_time(main) is not None
+
+
+def _raise(task: Task) -> tuple[str, ...]:
+    raise EngineError("the engine's process is gone", recoverable=False)
+
+
+@pytest.mark.parametrize("settings", [{"max_steps": 0}, {"episode_seconds": 0.0}])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        RolloutSettings(run="r", **settings)  # type: ignore[arg-type]
