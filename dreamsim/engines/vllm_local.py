@@ -1,0 +1,299 @@
+"""vLLM in this process: AsyncLLM, which computes in a process of its own.
+
+In: `VllmSettings`. Out: an `Engine`, for as long as the context is open.
+Always:
+- Cancelling `generate` aborts the request in vLLM; nothing is computed for nobody.
+- When vLLM's process dies, every call waiting and every later one raises an `EngineError` that is not recoverable.
+- Leaving the context, or the death of this process, leaves no process behind.
+- vLLM's output goes to the log given, never to the terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import numpy as np
+
+from dreamsim.engines.vllm_process import Leash, has_gpu, leashed, start_environment
+from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments
+from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError, MissingExtraError
+from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
+from dreamsim.runtime.guard import guarded
+
+FINISH_REASONS: Final[dict[str | None, FinishReason]] = {"stop": "stop", "length": "length", "abort": "abort"}
+ABORT_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatistics:
+    """What an engine has done so far."""
+
+    requests: int
+    """Requests answered."""
+    prompt_tokens: int
+    """Tokens of their prompts."""
+    cached_tokens: int
+    """Of these, tokens served from the prefix cache."""
+    generated_tokens: int
+    """Tokens of their answers."""
+    aborted: int
+    """Requests cancelled."""
+    failed: int
+    """Requests that raised an error."""
+    in_flight: int
+    """Requests vLLM works on now, waiting ones included."""
+
+
+class VllmEngine:
+    """A running AsyncLLM. Made by `open_vllm_engine`."""
+
+    def __init__(self, llm: Any, settings: VllmSettings) -> None:
+        from vllm.lora.request import LoRARequest
+
+        self._llm = llm
+        self._settings = settings
+        self._version = settings.version
+        self._max_model_len = int(llm.model_config.max_model_len)
+        self._adapters = {
+            name: LoRARequest(name, number, str(path))
+            for number, (name, path) in enumerate(sorted(settings.adapters.items()), start=1)
+        }
+        self._requests = self._prompt = self._cached = self._generated = 0
+        self._aborted = self._failed = 0
+
+    @property
+    def name(self) -> str:
+        """The model's name, for provenance."""
+        return self._settings.display_name
+
+    @property
+    def version(self) -> str:
+        """Version of the weights now in use."""
+        return self._version
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of prompt and answer together."""
+        return self._max_model_len
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Answer `request`. Cancelling the call aborts the request in vLLM.
+
+        Raises:
+            EngineError: generation failed; `recoverable` is False when vLLM is dead.
+            ContextOverflowError: the prompt does not fit, or it leaves too little room for the answer.
+        """
+        prompt = request.prompt_token_ids
+        room = self._max_model_len - len(prompt)
+        if room < 1:
+            raise ContextOverflowError(f"{len(prompt)} tokens of prompt in a context of {self._max_model_len}")
+        version = self._version
+        output = await self._answer(request)
+        answer = output.outputs[0]
+        tokens = len(answer.token_ids)
+        if answer.finish_reason == "length" and tokens < request.sampling.max_tokens:
+            raise ContextOverflowError(
+                f"{len(prompt)} tokens of prompt leave room for {room} in a context of {self._max_model_len}"
+            )
+        reason = FINISH_REASONS.get(answer.finish_reason)
+        if reason is None:
+            self._failed += 1
+            raise EngineError(f"vLLM ended request {request.request_id} with {answer.finish_reason!r}")
+        cached = output.num_cached_tokens or 0
+        self._requests += 1
+        self._prompt += len(prompt)
+        self._cached += cached
+        self._generated += tokens
+        flat = answer.logprobs
+        return Completion(
+            token_ids=np.array(answer.token_ids, dtype=np.int32),
+            logprobs=np.array(flat.logprobs if flat is not None else [np.nan] * tokens, dtype=np.float32),
+            finish_reason=reason,
+            prompt_tokens=len(prompt),
+            cached_tokens=cached,
+            version=version,
+        )
+
+    async def _answer(self, request: GenerationRequest) -> Any:
+        """vLLM's own answer."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            return await guarded(self._first_output(request), waiting_for=f"vLLM's answer to {request.request_id}")
+        except anyio.get_cancelled_exc_class():
+            self._aborted += 1
+            await self._abort(request.request_id)
+            raise
+        except EngineDeadError as error:
+            self._failed += 1
+            raise EngineError(f"vLLM is dead: {error}", recoverable=False) from error
+        except EngineError:
+            self._failed += 1
+            await self._abort(request.request_id)
+            raise
+        except Exception as error:
+            self._failed += 1
+            cause = error.__cause__ or error
+            raise EngineError(f"vLLM failed: {type(cause).__name__}: {cause}") from error
+
+    async def _first_output(self, request: GenerationRequest) -> Any:
+        prompt = {"type": "token", "prompt_token_ids": request.prompt_token_ids.tolist()}
+        outputs = self._llm.generate(
+            prompt,
+            self._sampling_params(request.sampling, request.seed),
+            request.request_id,
+            lora_request=self._adapter(request.adapter),
+        )
+        async for output in outputs:
+            return output
+        raise EngineError(f"vLLM gave no answer to {request.request_id}")
+
+    async def _abort(self, request_id: str) -> None:
+        # vLLM aborts by itself, except where the cancellation struck while it handed the request over.
+        with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True):
+            await self._llm.abort(request_id)
+
+    def _adapter(self, name: str | None) -> Any:
+        if name is None:
+            return None
+        try:
+            return self._adapters[name]
+        except KeyError:
+            known = ", ".join(self._adapters) or "none"
+            raise EngineError(f"no adapter '{name}' in this engine (it has: {known})") from None
+
+    def _sampling_params(self, sampling: Sampling, seed: int) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=list(sampling.stop_token_ids),
+            seed=seed if self._settings.seeded else None,
+            logprobs=0 if self._settings.logprobs else None,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+
+    def statistics(self) -> EngineStatistics:
+        """What happened so far."""
+        return EngineStatistics(
+            requests=self._requests,
+            prompt_tokens=self._prompt,
+            cached_tokens=self._cached,
+            generated_tokens=self._generated,
+            aborted=self._aborted,
+            failed=self._failed,
+            in_flight=self._llm.get_num_unfinished_requests(),
+        )
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget the computed prefixes of prompts."""
+        await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
+
+    async def reload(self, path: Path, *, version: str) -> None:
+        """Take the weights of a checkpoint of the same architecture; requests in flight are finished before.
+
+        Raises:
+            EngineError: vLLM could not; whether it can still answer is unknown, so it is not recoverable.
+        """
+        try:
+            await guarded(self._llm.pause_generation(mode="wait"), waiting_for="vLLM to pause")
+            weights = {"weights_path": str(path)}
+            await guarded(self._llm.collective_rpc("reload_weights", kwargs=weights), waiting_for="the new weights")
+            await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
+            await guarded(self._llm.resume_generation(), waiting_for="vLLM to resume")
+        except Exception as error:
+            raise EngineError(f"vLLM could not load {path}: {error}", recoverable=False) from error
+        self._version = version
+
+
+@asynccontextmanager
+async def open_vllm_engine(settings: VllmSettings, *, log_path: Path) -> AsyncIterator[VllmEngine]:
+    """Start vLLM, which takes 20 seconds and more; several may be started at the same time.
+
+    Args:
+        settings: how it runs.
+        log_path: where all its output goes; made if it is not there.
+
+    Raises:
+        MissingExtraError: vLLM is not installed.
+        ConfigurationError: it refused the settings, or did not start; the log says more.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingExtraError("vllm", extra="vllm" if has_gpu() else "cpu", purpose="a model in this process")
+    leash = Leash(log_path)
+    try:
+        llm = await _start(settings, leash)
+        try:
+            yield VllmEngine(llm, settings)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _stop(llm, settings)
+    finally:
+        leash.cut()
+
+
+async def _start(settings: VllmSettings, leash: Leash) -> Any:
+    """Build the AsyncLLM in a thread, which cannot be cancelled: cancelling ends vLLM's process, and so the thread."""
+    llm: Any = None
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cut_when_cancelled, leash)
+            try:
+                llm = await anyio.to_thread.run_sync(_build, settings, leash)
+            except Exception as error:  # noqa: BLE001 - a foreign library's errors, raised below with our type
+                failure = error
+            leash.started = True
+            group.cancel_scope.cancel()
+    except anyio.get_cancelled_exc_class():
+        if llm is not None:
+            with anyio.CancelScope(shield=True):
+                await _stop(llm, settings)
+        raise
+    if failure is not None:
+        problem = f"vLLM did not start with {settings.model}: {failure} (more in {leash.log_path})"
+        raise ConfigurationError(problem) from failure
+    return llm
+
+
+async def _cut_when_cancelled(leash: Leash) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        if not leash.started:
+            leash.cut()
+
+
+def _build(settings: VllmSettings, leash: Leash) -> Any:
+    """Blocks until vLLM can answer. Runs in a thread without an event loop; the AsyncLLM finds the loop later."""
+    with start_environment(leash.log_path):
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = engine_arguments(settings, on_cpu=current_platform.is_cpu())
+        with leashed(leash):
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+async def _stop(llm: Any, settings: VllmSettings) -> None:
+    handler, sockets = llm.output_handler, llm.engine_core.resources.output_queue_task
+    await anyio.to_thread.run_sync(lambda: llm.shutdown(timeout=settings.shutdown_timeout_s))
+    # It only asked its two tasks to end; they do when the loop runs.
+    tasks = [task for task in (handler, sockets) if task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=settings.shutdown_timeout_s)

@@ -1,0 +1,172 @@
+"""The process that vLLM computes in: where its output goes, and that it never outlives us.
+
+In: the path of a log. Out: what vLLM is told to run instead of its own entry point.
+Always: everything the process prints, from its first import on, goes to the log; when its parent dies, by whatever
+signal, or gives up on it, it ends within seconds, and the worker processes under it with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any, Final
+
+GRACE_S = 3.0
+
+
+class Leash:
+    """Held by the parent: when it is let go, by `cut` or by the parent's death, the process ends."""
+
+    def __init__(self, log_path: Path) -> None:
+        self.log_path = log_path
+        self.started = False
+        self.child_end, self._parent_end = Pipe(duplex=False)
+
+    def cut(self) -> None:
+        """End the process, if it is still there. May be called again."""
+        self.child_end.close()
+        self._parent_end.close()
+
+
+class _Entry:
+    """Stands in for vLLM's entry point. What it pickles to depends on who starts a process: see `leashed`."""
+
+    def __init__(self, original: Callable[..., None], starting: threading.local) -> None:
+        self._original = original
+        self._starting = starting
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self._original(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        leash: Leash | None = getattr(self._starting, "leash", None)
+        if leash is None:
+            return (_plain_entry, ())
+        return (_enter, (str(leash.log_path), leash.child_end))
+
+
+# Set while engines start, and read by vLLM in its process as well, before and after it is imported.
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    # Forking a process that has threads and an event loop ends in deadlocks.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Its records go to the log by our handler.
+    "VLLM_CONFIGURE_LOGGING": "0",
+}
+# vLLM preloads OpenMP and its allocator into its process by our environment; they are not for our other children.
+RESTORED: Final = (*ENVIRONMENT, "LD_PRELOAD")
+
+
+class _Starts:
+    """How many engines are starting now, and what the environment was before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self.before: dict[str, str | None] = {}
+
+
+_STARTS = _Starts()
+_LOCK = threading.Lock()
+_STARTING = threading.local()
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows an NVIDIA or AMD GPU; asks the file system, not a library."""
+    return any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+
+
+@contextmanager
+def start_environment(log_path: Path) -> Iterator[None]:
+    """The environment that engines start in, put back when the last of them has started."""
+    with _STARTS.lock:
+        if _STARTS.count == 0:
+            _STARTS.before = {name: os.environ.get(name) for name in RESTORED}
+            os.environ.update(ENVIRONMENT)
+        _STARTS.count += 1
+        _log_to(log_path)
+    try:
+        yield
+    finally:
+        with _STARTS.lock:
+            _STARTS.count -= 1
+            if _STARTS.count == 0:
+                for name, value in _STARTS.before.items():
+                    os.environ.pop(name, None)
+                    if value is not None:
+                        os.environ[name] = value
+
+
+def _log_to(log_path: Path) -> None:
+    """Send what vLLM logs in this process to the log of the engine started last."""
+    for handler in logging.getLogger("vllm").handlers[:]:
+        logging.getLogger("vllm").removeHandler(handler)
+        handler.close()
+    _log_with(logging.FileHandler(log_path))
+
+
+def _log_with(handler: logging.Handler) -> None:
+    logger = logging.getLogger("vllm")
+    handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [%(name)s] %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@contextmanager
+def leashed(leash: Leash) -> Iterator[None]:
+    """Engine processes that this thread starts inside are on `leash`.
+
+    vLLM names no way to say what its process does first, so its entry point is replaced: for good, because another
+    thread may be starting an engine too, and by one that does exactly the same for everyone else.
+    """
+    from vllm.v1.engine.core import EngineCoreProc
+
+    with _LOCK:
+        if not isinstance(EngineCoreProc.run_engine_core, _Entry):
+            EngineCoreProc.run_engine_core = _Entry(EngineCoreProc.run_engine_core, _STARTING)
+    _STARTING.leash = leash
+    try:
+        yield
+    finally:
+        del _STARTING.leash
+
+
+def _plain_entry() -> Callable[..., None]:
+    from vllm.v1.engine.core import EngineCoreProc
+
+    entry: Callable[..., None] = EngineCoreProc.run_engine_core
+    return entry
+
+
+def _enter(log_path: str, leash: Connection) -> Callable[..., None]:
+    """Runs in the new process while its arguments are unpickled, before anything of vLLM is imported."""
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    _log_with(logging.StreamHandler())
+    threading.Thread(target=_end_with, args=(leash,), name="leash", daemon=True).start()
+    return _run
+
+
+def _run(*args: Any, **kwargs: Any) -> None:
+    _plain_entry()(*args, **kwargs)
+
+
+def _end_with(leash: Connection) -> None:
+    with suppress(EOFError, OSError):
+        leash.recv_bytes()
+    # First the way vLLM knows, which ends its workers; then the way that always works (workers watch their parent).
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(GRACE_S)
+    os._exit(1)

@@ -1,0 +1,164 @@
+"""How vLLM runs in this process.
+
+In: nothing. Out: `VllmSettings`, and from it the arguments of vLLM's engine.
+Always: what vLLM would only find out by dying (an adapter that is not there, a rank that does not fit) is refused
+here; the defaults are what was measured best on two cores (docs/engines.md) and serve on a GPU as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dreamsim.errors import ConfigurationError
+
+GIB = 1024**3
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLookup:
+    """Speculation without a draft model: guess that what followed the last tokens before follows them again."""
+
+    tokens: int = 4
+    """Most tokens guessed at a time."""
+    longest: int = 4
+    """Longest run of last tokens looked up in the prompt."""
+    shortest: int = 2
+    """Shortest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """One engine."""
+
+    model: str
+    """Directory of a checkpoint, or its Hugging Face name."""
+    name: str = ""
+    """For provenance; empty is `model`'s last part."""
+    version: str = "0"
+    """Version of the weights to begin with."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights."""
+    max_model_len: int | None = None
+    """Most tokens of prompt and answer; None is what the model allows."""
+    max_num_seqs: int = 256
+    """Requests computed in one step."""
+    max_num_batched_tokens: int | None = None
+    """Tokens computed in one step; None is vLLM's choice."""
+    kv_cache_gib: float | None = None
+    """Memory of the key-value cache, GiB. None is 2 on a CPU, and what `gpu_memory_utilization` leaves on a GPU."""
+    gpu_memory_utilization: float | None = None
+    """Share of the GPU's memory; None is vLLM's 0.9."""
+    block_size: int | None = None
+    """Tokens of one cache block, the unit in which prefixes are shared; None is vLLM's (128 on a CPU, 16 on a GPU)."""
+    enforce_eager: bool = True
+    """No CUDA graphs, no compilation: starts in seconds."""
+    enable_prefix_caching: bool = True
+    """Keep the computed prefixes of prompts."""
+    tensor_parallel_size: int = 1
+    """GPUs the model is split over."""
+    seeded: bool = False
+    """Give every request its own seed: the same request answers the same, and large batches get slower."""
+    seed: int = 0
+    """The engine's own seed, which all requests draw from in turn unless `seeded`."""
+    logprobs: bool = True
+    """Return the log-probability of every sampled token, after temperature, top-p and top-k."""
+    speculative: PromptLookup | None = None
+    """Speculative decoding by prompt lookup; None for none. Log-probabilities stay exact."""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """LoRA adapters that requests may name, as directories in peft's layout."""
+    cpu_cores: str = "auto"
+    """Cores of the engine on a CPU, as in `0-1` or `0,2`; `auto` is vLLM's choice, `nobind` leaves it to the system."""
+    async_scheduling: bool | None = None
+    """Plan a step while the last one runs; None is vLLM's choice (never on a CPU)."""
+    start_timeout_s: float = 600.0
+    """Longest time from start to the first answer."""
+    shutdown_timeout_s: float = 5.0
+    """Longest time a closing engine gets before it is killed."""
+
+    def __post_init__(self) -> None:
+        for name, path in self.adapters.items():
+            lora_rank(name, path)
+
+    @property
+    def display_name(self) -> str:
+        """`name`, or what the model is called."""
+        return self.name or self.model.rstrip("/").rpartition("/")[2]
+
+
+def lora_rank(name: str, path: Path) -> int:
+    """The rank of a LoRA adapter, after a look at its files: asking vLLM for one it cannot load kills the engine.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    problem = f"adapter '{name}': {path} "
+    try:
+        told = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = int(told["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(problem + f"has no readable adapter_config.json ({error})") from error
+    weights = path / "adapter_model.safetensors"
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 100_000_000)))
+            begin, end = 8 + length, weights.stat().st_size
+        tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+        complete = tensors and max(entry["data_offsets"][1] for entry in tensors) == end - begin
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(problem + f"has no readable adapter_model.safetensors ({error})") from error
+    if not complete:
+        raise ConfigurationError(problem + "has a truncated or empty adapter_model.safetensors")
+    if rank not in range(1, LORA_RANKS[-1] + 1):
+        raise ConfigurationError(problem + f"has rank {rank}; vLLM takes 1 to {LORA_RANKS[-1]}")
+    if told.get("modules_to_save"):
+        raise ConfigurationError(problem + "saves whole modules (modules_to_save), which vLLM does not load")
+    return rank
+
+
+def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
+    arguments: dict[str, Any] = {
+        "model": settings.model,
+        "skip_tokenizer_init": True,
+        "dtype": settings.dtype,
+        "seed": settings.seed,
+        "max_num_seqs": settings.max_num_seqs,
+        "enforce_eager": settings.enforce_eager,
+        "enable_prefix_caching": settings.enable_prefix_caching,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "logprobs_mode": "processed_logprobs",
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+    optional = {
+        "max_model_len": settings.max_model_len,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "block_size": settings.block_size,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "async_scheduling": settings.async_scheduling,
+    }
+    arguments.update({name: value for name, value in optional.items() if value is not None})
+    cache_gib = settings.kv_cache_gib
+    if cache_gib is None and on_cpu:
+        cache_gib = 2.0
+    if cache_gib is not None:
+        arguments["kv_cache_memory_bytes"] = int(cache_gib * GIB)
+    if settings.speculative is not None:
+        arguments["speculative_config"] = {
+            "method": "ngram",
+            "num_speculative_tokens": settings.speculative.tokens,
+            "prompt_lookup_max": settings.speculative.longest,
+            "prompt_lookup_min": settings.speculative.shortest,
+        }
+    if settings.adapters:
+        highest = max(lora_rank(name, path) for name, path in settings.adapters.items())
+        arguments["enable_lora"] = True
+        arguments["max_loras"] = len(settings.adapters)
+        arguments["max_lora_rank"] = next(rank for rank in LORA_RANKS if rank >= highest)
+    return arguments
