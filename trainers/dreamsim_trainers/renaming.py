@@ -6,7 +6,6 @@ ordinary English words, most of which no training episode mentions: a small mode
 instead of what it remembers, and knows the embeddings of words that it will meet only in use.
 """
 
-
 from __future__ import annotations
 
 import re
