@@ -102,7 +102,7 @@ class WorkerPool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers that are ready."""
-        return tuple(worker.pid for worker in self._ready if worker.pid is not None)
+        return tuple(worker.pid for worker in self._ready if worker.pid is not None and not worker.lost)
 
     async def vocabulary(self) -> tuple[str, ...]:
         """Names of things that occur in training games."""
@@ -143,13 +143,13 @@ class WorkerPool:
         """The worker with the fewest games; waits while all are being started again."""
         if self._group is None:
             raise UsageError("enter the pool first: `async with WorkerPool() as pool:`")
-        while not self._ready:
+        while not (usable := [worker for worker in self._ready if not worker.lost]):
             if not self._keepers:
                 raise EnvironmentFailure(
                     f"every worker was lost {self._restarts + 1} times; the last time: {self._why}"
                 )
             await self._changed.wait()
-        return min(self._ready, key=lambda worker: worker.games)
+        return min(usable, key=lambda worker: worker.games)
 
     async def _keep(self) -> None:
         """One worker, started again when it is lost."""

@@ -52,6 +52,8 @@ class WorkerProcess:
         """Games being played in it; whoever plays counts."""
         self.pid: int | None = None
         """While it runs."""
+        self.lost = False
+        """Set at the first sign of its end; nothing more should be asked of it."""
         self.vocabulary: tuple[str, ...] = ()
         """Names of things in training games; known once it is ready."""
         self._silence_s = silence_s
@@ -85,6 +87,7 @@ class WorkerProcess:
                     await process.wait()
                 group.cancel_scope.cancel()
         finally:
+            self.lost = True
             self._reason = self._why(hung)
             self._process = self.pid = None
             for call in self._calls.values():
@@ -128,6 +131,7 @@ class WorkerProcess:
         try:
             await process.stdin.send(frame_bytes({**request, "id": self._asked}))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            self.lost = True
             raise WorkerLostError(self._reason or "the worker ended") from error
 
     async def _read_answers(self, process: Process, ready: Callable[[WorkerProcess], None]) -> bool:

@@ -1,0 +1,17 @@
+"""One pool of real workers for all tests here: starting Java takes longer than most of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
+from dreamsim_adapters.environments.textworld_express.pool import WorkerPool
+
+
+@pytest.fixture(scope="session")
+async def textworld(anyio_backend: str) -> AsyncIterator[TextWorldExpressEnvironment]:
+    """The environment over a pool of one worker."""
+    async with WorkerPool(workers=1) as pool:
+        yield TextWorldExpressEnvironment(pool=pool)
