@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ import anyio
 import anyio.to_thread
 import numpy as np
 
-from dreamsim.engines.vllm_process import Leash, has_gpu, leashed, start_environment
-from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments
+from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, start_environment
+from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError, MissingExtraError
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
 from dreamsim.runtime.guard import guarded
@@ -283,11 +284,17 @@ def _build(settings: VllmSettings, leash: Leash) -> Any:
     with start_environment(leash.log_path):
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = engine_arguments(settings, on_cpu=current_platform.is_cpu())
+        on_cpu = current_platform.is_cpu()
+        arguments = engine_arguments(settings, on_cpu=on_cpu)
+        leash.environment.update(process_environment(settings, on_cpu=on_cpu))
+        with CONFIGURING:
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.worker_process or not on_cpu else "0"
+            configuration = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
         with leashed(leash):
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            return AsyncLLM.from_vllm_config(configuration, disable_log_stats=True)
 
 
 async def _stop(llm: Any, settings: VllmSettings) -> None:

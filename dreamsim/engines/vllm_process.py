@@ -7,6 +7,7 @@ signal, or gives up on it, it ends within seconds, and the worker processes unde
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -14,18 +15,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing import util
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final
 
-GRACE_S = 3.0
+GRACE_S: Final = 3.0
+CORES: Final = "DREAMSIM_ENGINE_CORES"
 
 
 class Leash:
     """Held by the parent: when it is let go, by `cut` or by the parent's death, the process ends."""
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, *, environment: Mapping[str, str] | None = None) -> None:
+        """`environment` is set in the process before vLLM is imported there."""
         self.log_path = log_path
+        self.environment = dict(environment or {})
         self.started = False
         self.child_end, self._parent_end = Pipe(duplex=False)
 
@@ -49,7 +54,7 @@ class _Entry:
         leash: Leash | None = getattr(self._starting, "leash", None)
         if leash is None:
             return (_plain_entry, ())
-        return (_enter, (str(leash.log_path), leash.child_end))
+        return (_enter, (str(leash.log_path), leash.child_end, leash.environment))
 
 
 # Set while engines start, and read by vLLM in its process as well, before and after it is imported.
@@ -61,7 +66,11 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "VLLM_CONFIGURE_LOGGING": "0",
 }
 # vLLM preloads OpenMP and its allocator into its process by our environment; they are not for our other children.
-RESTORED: Final = (*ENVIRONMENT, "LD_PRELOAD")
+RESTORED: Final = (*ENVIRONMENT, "LD_PRELOAD", "VLLM_ENABLE_V1_MULTIPROCESSING")
+
+
+CONFIGURING: Final = threading.Lock()
+"""Held while vLLM turns arguments into a configuration, which reads the environment."""
 
 
 class _Starts:
@@ -146,7 +155,7 @@ def _plain_entry() -> Callable[..., None]:
     return entry
 
 
-def _enter(log_path: str, leash: Connection) -> Callable[..., None]:
+def _enter(log_path: str, leash: Connection, environment: Mapping[str, str]) -> Callable[..., None]:
     """Runs in the new process while its arguments are unpickled, before anything of vLLM is imported."""
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -154,13 +163,40 @@ def _enter(log_path: str, leash: Connection) -> Callable[..., None]:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    os.environ.update(environment)
     _log_with(logging.StreamHandler())
     threading.Thread(target=_end_with, args=(leash,), name="leash", daemon=True).start()
     return _run
 
 
 def _run(*args: Any, **kwargs: Any) -> None:
-    _plain_entry()(*args, **kwargs)
+    code = 1
+    try:
+        _bind_threads()
+        _plain_entry()(*args, **kwargs)
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
+    except BaseException:
+        logging.getLogger("vllm").exception("the engine's process failed")
+    # Without taking the interpreter apart, which takes seconds: only what would outlive the process is freed.
+    atexit.unregister(util._exit_function)
+    util._exit_function()
+    logging.shutdown()
+    os._exit(code)
+
+
+def _bind_threads() -> None:
+    """Where vLLM computes in this process, it leaves the threads to whoever started it."""
+    cores = os.environ.get(CORES)
+    if cores is None:
+        return
+    if cores:
+        os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
+    import torch
+
+    # OpenMP has read its variable when it was loaded: too early for what was set since.
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def _end_with(leash: Connection) -> None:

@@ -8,11 +8,13 @@ here; the defaults are what was measured best on two cores (docs/engines.md) and
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamsim.engines.vllm_process import CORES
 from dreamsim.errors import ConfigurationError
 
 GIB = 1024**3
@@ -71,12 +73,14 @@ class VllmSettings:
     """Speculative decoding by prompt lookup; None for none. Log-probabilities stay exact."""
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """LoRA adapters that requests may name, as directories in peft's layout."""
-    cpu_cores: str = "auto"
-    """Cores of the engine on a CPU, as in `0-1` or `0,2`; `auto` is vLLM's choice, `nobind` leaves it to the system."""
+    cpu_threads: int | None = None
+    """Threads that compute, on a CPU; None is one less than there are cores, and at least 1."""
+    cpu_cores: str = ""
+    """Cores they are bound to, as in `0-3` or `0,2`; empty leaves that to the system."""
+    worker_process: bool = False
+    """Compute in a process below vLLM's own, as vLLM would on a CPU: one more start, one more hop per step."""
     async_scheduling: bool | None = None
     """Plan a step while the last one runs; None is vLLM's choice (never on a CPU)."""
-    start_timeout_s: float = 600.0
-    """Longest time from start to the first answer."""
     shutdown_timeout_s: float = 5.0
     """Longest time a closing engine gets before it is killed."""
 
@@ -162,3 +166,43 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         arguments["max_loras"] = len(settings.adapters)
         arguments["max_lora_rank"] = next(rank for rank in LORA_RANKS if rank >= highest)
     return arguments
+
+
+def process_environment(settings: VllmSettings, *, on_cpu: bool) -> dict[str, str]:
+    """What is set in vLLM's process before it is imported there."""
+    if not on_cpu:
+        return {}
+    cores = _cores(settings.cpu_cores)
+    available = len(os.sched_getaffinity(0))
+    threads = settings.cpu_threads or len(cores) or max(1, available - 1)
+    if settings.worker_process:
+        return {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": settings.cpu_cores or "nobind",
+            "OMP_NUM_THREADS": str(threads),
+        }
+    return {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        CORES: ",".join(map(str, cores)),
+        # vLLM leaves the number alone where it stands here.
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def _cores(told: str) -> list[int]:
+    """The numbers in `0-3` or `0,2`.
+
+    Raises:
+        ConfigurationError: not that.
+    """
+    numbers: list[int] = []
+    try:
+        for part in told.split(",") if told else ():
+            first, _, last = part.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ConfigurationError(f"cpu_cores = {told!r}: write numbers as in 0-3,6") from None
+    available = os.sched_getaffinity(0)
+    if not set(numbers) <= available:
+        raise ConfigurationError(f"cpu_cores = {told!r}: this process may use {sorted(available)}")
+    return numbers
