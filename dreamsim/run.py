@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from dreamsim.cli.summary import EXIT_DONE, EXIT_USAGE
+from dreamsim.cli import exits
 from dreamsim.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         for line in str(error).splitlines():
             print(f"dreamsim: {line}", file=sys.stderr)
-        return EXIT_USAGE
+        return exits.USAGE
 
 
 def _main(arguments: Sequence[str], started: float) -> int:
@@ -35,7 +35,7 @@ def _main(arguments: Sequence[str], started: float) -> int:
         from dreamsim.cli.help_text import render_help
 
         print(render_help())
-        return EXIT_DONE
+        return exits.DONE
     from dreamsim.cli.checks import check_settings
     from dreamsim.cli.run_directory import prepare, settings_of
 
@@ -47,7 +47,7 @@ def _main(arguments: Sequence[str], started: float) -> int:
         print(render_toml(settings))
         for check in checks:
             print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
-        return EXIT_DONE if all(check.good for check in checks) else EXIT_USAGE
+        return exits.DONE if all(check.good for check in checks) else exits.USAGE
     bad = [check for check in checks if not check.good]
     if bad:
         raise UsageError("\n".join(check.text for check in bad))

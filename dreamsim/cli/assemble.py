@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import anyio
 from anyio import to_thread
 
-from dreamsim.cli.experience_import import import_experiences
 from dreamsim.cli.models import Roles, open_roles
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.tasks import experience_file, load_tasks
@@ -23,6 +22,7 @@ from dreamsim.flow.source import CyclingTasks
 from dreamsim.protocols import TaskSource
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.store.jsonl import import_jsonl
 from dreamsim.store.store import Store, open_store
 
 Say = Callable[[str], Awaitable[None]]
@@ -63,9 +63,9 @@ async def assembled(
         path = experience_file(settings)
         if path is not None:
             await say(f"importing real experiences from {path.name}")
-            count = await import_experiences(store, path)
-            await say(f"{count.episodes:,} real episodes with {count.steps:,} steps can be retrieved")
-        roles = await opened.enter_async_context(open_roles(settings, store, telemetry, say))
+            report = await import_jsonl(path, store)
+            await say(f"{report.episodes + report.known:,} real episodes can be retrieved")
+        roles = await opened.enter_async_context(open_roles(settings, store, telemetry, say, logs=directory.log.parent))
         yield Parts(
             roles=roles,
             store=store,

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamsim.cli.engines import model_source
 from dreamsim.cli.run_directory import check_free, planned_path, store_path
-from dreamsim.cli.tasks import DATA, experience_file, load_tasks
+from dreamsim.cli.tasks import experience_file, load_tasks
 from dreamsim.errors import StoreError, UsageError
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
 
@@ -66,11 +67,6 @@ def _lock(store: Path) -> Check:
     return Check(name="store", good=True, text=f"{store} is free")
 
 
-def model_path(role: PolicySection | ExperienceSection, shipped: str) -> str:
-    """The model as an engine takes it: a directory, or a name on the Hugging Face hub."""
-    return str(DATA / shipped) if role.model == TINY else role.model
-
-
 def _models(settings: Settings) -> Iterator[Check]:
     for name, role in (("policy", settings.policy), ("experience", settings.experience)):
         if role.kind == "http":
@@ -82,7 +78,7 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 
 def _local_model(name: str, role: PolicySection | ExperienceSection) -> Check:
-    model = model_path(role, name)
+    model = model_source(role, name)
     path = Path(model).expanduser()
     if (path / "config.json").is_file():
         return Check(name=name, good=True, text=f"{model}")

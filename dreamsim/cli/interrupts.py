@@ -9,15 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskStatus
 
-from dreamsim.cli.summary import EXIT_INTERRUPTED
+from dreamsim.cli import exits
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -64,32 +61,4 @@ def kill_everything() -> None:
     """End this process and its children now."""
     for child in multiprocessing.active_children():
         child.kill()
-    os._exit(EXIT_INTERRUPTED)
-
-
-class interrupts_held:  # noqa: N801 - used like a function
-    """While open, this thread and the processes it starts do not get Ctrl-C.
-
-    An engine's process lives in our process group, so the terminal would interrupt it together with us, and every
-    episode in flight would fail instead of ending. A process inherits the mask and keeps it.
-    """
-
-    def __enter__(self) -> Self:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-
-
-@contextmanager
-def ignored() -> Iterator[None]:
-    """While open, the signals do nothing: for the last writes of a run."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
+    os._exit(exits.INTERRUPTED)

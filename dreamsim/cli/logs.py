@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import queue
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,21 @@ def run_log(path: Path) -> Iterator[None]:
         root.handlers[:] = handlers
         root.setLevel(level)
         sink.close()
+
+
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """While open, structlog prints warnings to standard error and nothing else: for verbs without a run."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 class _Entry(logging.handlers.QueueHandler):

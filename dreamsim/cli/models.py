@@ -2,20 +2,35 @@
 
 In: settings and the store that demonstrations come from. Out: an `Environment` and a `Policy`.
 Always: each value is the user's if given, else what the checkpoint's `dreamsim.json` says it was trained with, else
-a default; token counts and search times reach the telemetry.
+a default; token counts and search times reach the telemetry; engines start at the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
-from dreamsim.protocols import Environment, Policy, Retriever
-from dreamsim.runtime.config import Settings
+from anyio import to_thread
+
+from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
+from dreamsim.cli.engines import open_engines, tokenizer_source
+from dreamsim.cli.frames import Frame, frame_of
+from dreamsim.errors import ConfigurationError
+from dreamsim.experience.environment import DreamEnvironment
+from dreamsim.experience.model import ExperienceModel, ExperienceSettings
+from dreamsim.experience.parse import AnswerRules
+from dreamsim.experience.prompt import PromptLayout
+from dreamsim.protocols import Environment, Policy, Retriever, Tokenizer
+from dreamsim.runtime.config import ExperienceSection, PolicySection, Settings
+from dreamsim.runtime.measured import MeasuredEngine, MeasuredRetriever
 from dreamsim.runtime.telemetry import Telemetry
 
 Say = Callable[[str], Awaitable[None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +44,130 @@ class Roles:
 
 
 @asynccontextmanager
-async def open_roles(settings: Settings, retriever: Retriever, telemetry: Telemetry, say: Say) -> AsyncIterator[Roles]:
-    """Start the engines and put the roles on them.
+async def open_roles(
+    settings: Settings, retriever: Retriever, telemetry: Telemetry, say: Say, *, logs: Path
+) -> AsyncIterator[Roles]:
+    """Start the engines and put the roles on them; engines write their logs into the directory `logs`.
 
     Raises:
         UsageError: a model or package is missing.
     """
+    if settings.experience.kind == "scripted":
+        yield scripted_roles(settings)
+        return
+    from dreamsim.engines.tokenizers import load_tokenizer
+
     async with AsyncExitStack() as opened:
-        if settings.experience.kind == "scripted":
-            yield scripted_roles(settings)
-            return
-        raise NotImplementedError
+        playing = await to_thread.run_sync(_prepare, settings.policy, "policy", load_tokenizer)
+        dreaming = await to_thread.run_sync(_prepare, settings.experience, "experience", load_tokenizer)
+        engines = await opened.enter_async_context(open_engines(settings, say, logs=logs))
+        policy = LanguageModelPolicy(
+            MeasuredEngine(engines.policy, telemetry),
+            playing.tokenizer,
+            policy_settings(settings.policy, playing),
+        )
+        model = ExperienceModel(
+            MeasuredEngine(engines.experience, telemetry),
+            dreaming.tokenizer,
+            experience_settings(settings.experience, dreaming),
+            MeasuredRetriever(retriever, telemetry),
+        )
+        yield Roles(environment=DreamEnvironment(model), policy=policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a role needs beside its engine."""
+
+    tokenizer: Tokenizer
+    """Its tokenizer."""
+    frame: Frame
+    """Ids before and after every prompt."""
+    trained: Mapping[str, Any]
+    """What `dreamsim.json` says."""
+
+
+def _prepare(
+    role: PolicySection | ExperienceSection, name: str, load_tokenizer: Callable[[str], Tokenizer]
+) -> Prepared:
+    source = tokenizer_source(role, name)
+    trained = trained_with(Path(source))
+    tokenizer = load_tokenizer(source)
+    return Prepared(tokenizer=tokenizer, frame=frame_of(role, name, tokenizer, trained), trained=trained)
+
+
+def trained_with(directory: Path) -> Mapping[str, Any]:
+    """What a checkpoint's `dreamsim.json` says; nothing where there is none.
+
+    Raises:
+        ConfigurationError: the file is no JSON object.
+    """
+    path = directory / "dreamsim.json"
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"{path} is not a JSON object")
+    return told
+
+
+def policy_settings(role: PolicySection, prepared: Prepared) -> PolicySettings:
+    """How the policy is asked."""
+    trained = prepared.trained
+    told: int | None = trained.get("window", 2)
+    window = told if role.window is None else role.window
+    return PolicySettings(
+        window=None if window is None or window < 0 else window,
+        show_admissible=_first(role.show_admissible, trained, "show_admissible", True),
+        begin_action=_first(role.begin_action, trained, "begin_action", False),
+        max_tokens=_first(role.max_tokens, trained, "max_tokens", 512),
+        temperature=role.temperature,
+        top_p=role.top_p,
+        samples=role.samples,
+        head=prepared.frame.head,
+        tail=prepared.frame.tail,
+        adapter=None if role.adapter is None else "policy",
+    )
+
+
+def experience_settings(role: ExperienceSection, prepared: Prepared) -> ExperienceSettings:
+    """How the experience model is asked."""
+    trained = prepared.trained
+    reasoning = _first(role.reasoning, trained, "reasoning", True)
+    demonstrations = _first(role.demonstrations, trained, "demonstrations", 4)
+    layout = PromptLayout(
+        retrieve="off" if demonstrations == 0 else _first(role.retrieve, trained, "retrieve", "step"),
+        demonstrations=demonstrations,
+        example_state=_first(role.example_state, trained, "example_state", True),
+        history=_first(role.history, trained, "history", True),
+        reasoning=reasoning,
+        head=prepared.frame.head,
+        tail=prepared.frame.tail,
+    )
+    return ExperienceSettings(
+        layout=layout,
+        rules=AnswerRules(reasoning_required=reasoning),
+        max_tokens=_first(role.max_tokens, trained, "max_tokens", 1024),
+        temperature=role.temperature,
+        retry_temperature=role.retry_temperature,
+        top_p=role.top_p,
+        samples=role.samples,
+        same_environment=role.same_environment,
+        adapter=None if role.adapter is None else "experience",
+    )
+
+
+def _first(given: T | None, trained: Mapping[str, Any], name: str, default: T) -> T:
+    """What the user gave, else what the model was trained with, else a default."""
+    return given if given is not None else _told(trained, name, default)
+
+
+def _told(trained: Mapping[str, Any], name: str, default: T) -> T:
+    value: T = trained.get(name, default)
+    return value
 
 
 def scripted_roles(settings: Settings) -> Roles:

@@ -13,11 +13,12 @@ import anyio
 import structlog
 from anyio import to_thread
 
+from dreamsim.cli import exits
 from dreamsim.cli.assemble import Parts, assembled
 from dreamsim.cli.display import Display, follow
 from dreamsim.cli.interrupts import Interrupts
 from dreamsim.cli.run_directory import RunDirectory
-from dreamsim.cli.summary import EXIT_INTERRUPTED, Ending, render_summary, summary_figures
+from dreamsim.cli.summary import Ending, render_summary, summary_figures
 from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError, UsageError
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
@@ -26,9 +27,9 @@ from dreamsim.runtime.config import Settings
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.store.queries import Counts
-from dreamsim.store.store import Store
+from dreamsim.store.store import open_store
 
-DRAIN_S = 2.0
+DRAIN_S = 1.5
 """What an interrupted run gives its episodes to end by themselves; well under the 5 s in which it is to be over."""
 
 log = structlog.get_logger()
@@ -88,10 +89,14 @@ async def run(
     ending = sitting.ending()
     if ending is None:
         await sitting.say("interrupted before the first episode began; nothing to keep")
-        return EXIT_INTERRUPTED
-    await to_thread.run_sync(directory.write_summary, summary_figures(ending, directory))
-    await to_thread.run_sync(display.conclude, render_summary(ending, directory))
+        return exits.INTERRUPTED
+    await to_thread.run_sync(_conclude, ending, directory, display)
     return ending.exit_code
+
+
+def _conclude(ending: Ending, directory: RunDirectory, display: Display) -> None:
+    directory.write_summary(summary_figures(ending, directory))
+    display.conclude(render_summary(ending, directory))
 
 
 async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
@@ -136,17 +141,25 @@ class _Sitting:
             UsageError: the run could not begin.
         """
         await self.say(f"run {self._directory.path}")
-        async with assembled(self._settings, self._directory, self._telemetry, self.say) as parts:
-            sink = UntilInterrupted(parts.store, self._interrupts)
-            self._set_up_s = self._clock.monotonic() - self._started
-            try:
-                await self._episodes(parts, sink)
-            except DreamsimError as error:
-                log.error("run.ended", error=str(error), kind=type(error).__name__)
-                self._error = str(error)
-            self._dropped = sink.dropped
-            with anyio.CancelScope(shield=True):
-                self._counts = await _durable_counts(parts.store, self._directory.run)
+        begun = False
+        try:
+            async with assembled(self._settings, self._directory, self._telemetry, self.say) as parts:
+                begun = True
+                self._set_up_s = self._clock.monotonic() - self._started
+                sink = UntilInterrupted(parts.store, self._interrupts)
+                try:
+                    await self._episodes(parts, sink)
+                finally:
+                    self._dropped = sink.dropped
+        except DreamsimError as error:
+            if not begun:
+                raise
+            log.exception("run.ended")
+            self._error = str(error)
+        if begun:
+            # Closing the store has written everything, so this is what a later reader will find.
+            async with open_store(self._directory.store, encoder=None, read_only=True) as store:
+                self._counts = await store.counts(self._directory.run)
 
     async def _episodes(self, parts: Parts, sink: EpisodeSink) -> None:
         run = self._settings.run
@@ -201,11 +214,3 @@ class _Sitting:
             set_up_s=self._set_up_s,
             wall_s=self._clock.monotonic() - self._started,
         )
-
-
-async def _durable_counts(store: Store, run: str) -> Counts:
-    try:
-        await store.flush()
-    except DreamsimError as error:  # a store that broke was told of by the run; what it holds still counts
-        log.error("store.flush", error=str(error))
-    return await store.counts(run)

@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamsim.cli import figures
+from dreamsim.cli import exits, figures
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.records.episode import SOURCES
 from dreamsim.runtime.intervals import Share, wilson
 from dreamsim.runtime.snapshot import Snapshot
 from dreamsim.store.queries import Counts
-
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +56,10 @@ class Ending:
     def exit_code(self) -> int:
         """0 all there and few failed, 1 not, 130 interrupted before all were there."""
         if self.missing and self.interrupted:
-            return EXIT_INTERRUPTED
+            return exits.INTERRUPTED
         if self.missing or self.error is not None or self.failed_share > self.max_failures:
-            return EXIT_FAILED
-        return EXIT_DONE
+            return exits.FAILED
+        return exits.DONE
 
     @property
     def reason(self) -> str:

@@ -191,8 +191,12 @@ class ExperienceSection(RoleSection):
     example_state: OptionalFlag = setting(
         None, "show the state before each demonstration; default: as trained, else yes"
     )
-    history: bool = setting(True, "show past steps in the prompt (no: an ablation)")
-    reasoning: bool = setting(True, "let it reason before it answers (no: an ablation)")
+    history: OptionalFlag = setting(
+        None, "show past steps in the prompt (no: an ablation); default: as trained, else yes"
+    )
+    reasoning: OptionalFlag = setting(
+        None, "let it reason before it answers (no: an ablation); default: as trained, else yes"
+    )
     same_environment: bool = setting(True, "retrieve only experiences of the task's own environment")
 
 

@@ -50,7 +50,7 @@ class SettingInfo:
     @property
     def is_switch(self) -> bool:
         """Whether the flag may stand without a value."""
-        return self.field.annotation is bool
+        return self.field.annotation in (bool, bool | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,150 @@
+"""`dreamsim collect`: real episodes by policies that need no model, as experience to dream from.
+
+In: games, fold, policies. Out: a store, and JSONL if asked for. Always: going on with the same store and name plays
+only what is missing; stopped by Ctrl-C or SIGTERM, everything finished is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from dreamsim.cli import exits
+from dreamsim.cli.arguments import Parser
+from dreamsim.cli.figures import percent
+from dreamsim.cli.interrupts import Interrupts
+from dreamsim.errors import MissingExtraError, UsageError
+from dreamsim.records.episode import Episode
+from dreamsim.store.jsonl import export_jsonl
+from dreamsim.store.queries import EpisodeFilter
+from dreamsim.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from dreamsim_adapters.environments.textworld_express.collect import CollectReport, CollectSettings
+
+LINE_EVERY = 500
+"""Episodes between two lines of progress."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The verb's arguments."""
+    made = Parser(
+        prog="dreamsim collect",
+        description="Plays real TextWorldExpress games with offline policies and stores the annotated episodes.",
+        epilog="Example: dreamsim collect --store real.sqlite --tasks 300 --jsonl real.jsonl.xz",
+    )
+    made.add_argument("--store", required=True, metavar="FILE", help="where episodes go; made if it is not there")
+    made.add_argument("--name", default="collect", help="name of the collection (default: collect)")
+    made.add_argument("--game", action="append", metavar="GAME[:NAME=N,...]", help="a game; may be given several times")
+    made.add_argument("--fold", choices=("train", "dev", "test"), default="train", help="whose seeds (default: train)")
+    made.add_argument("--tasks", type=int, default=100, help="number of tasks, all games together (default 100)")
+    made.add_argument("--first", type=int, default=0, help="first seed within the fold (default 0)")
+    made.add_argument("--policy", action="append", help="gold, random, mixed, mistaken (default: all of them)")
+    made.add_argument("--repeats", type=int, default=1, help="episodes per policy and task (default 1)")
+    made.add_argument("--max-steps", type=int, help="longest episode (default: the game's)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the policies (default 0)")
+    made.add_argument("--concurrency", type=int, default=64, help="episodes at once (default 64)")
+    made.add_argument("--evaluation", action="store_true", help="for evaluation: never retrieved or learned from")
+    made.add_argument("--jsonl", metavar="FILE", help="afterwards write the collection as JSONL (.gz, .xz)")
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the verb."""
+    given = parser().parse_args(arguments)
+    return anyio.run(_collect, given, settings_of(given))
+
+
+def settings_of(given: argparse.Namespace) -> CollectSettings:
+    """What to collect.
+
+    Raises:
+        UsageError: a value is wrong, or the environment is not installed.
+    """
+    try:
+        from dreamsim_adapters.environments.textworld_express.collect import CollectSettings
+        from dreamsim_adapters.environments.textworld_express.games import GameSpec
+    except ImportError as error:
+        raise MissingExtraError(
+            error.name or "textworld-express", extra="textworld-express", purpose="dreamsim collect"
+        ) from error
+    settings = CollectSettings(
+        run=given.name,
+        fold=given.fold,
+        tasks=given.tasks,
+        first=given.first,
+        repeats=given.repeats,
+        seed=given.seed,
+        concurrency=given.concurrency,
+        purpose="evaluation" if given.evaluation else "experience",
+    )
+    if given.game:
+        settings = replace(settings, mix=tuple(GameSpec.parse(text) for text in given.game))
+    if given.policy:
+        settings = replace(settings, policies=tuple(given.policy))
+    if given.max_steps is not None:
+        settings = replace(settings, max_steps=given.max_steps)
+    return settings
+
+
+async def _collect(given: argparse.Namespace, settings: CollectSettings) -> int:
+    from dreamsim_adapters.environments.textworld_express.collect import collect
+
+    interrupts = Interrupts()
+    report: CollectReport | None = None
+    refused: UsageError | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(interrupts.listen)
+        try:
+            with interrupts.setting_up():
+                async with open_store(given.store, encoder=None) as store:
+                    finished = await store.finished_ids(settings.run)
+                    report = await collect(settings, _Kept(store, interrupts), finished=finished, progress=_progress)
+        except UsageError as error:
+            refused = error
+        tasks.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    if report is None:
+        print("stopped; what was finished is stored, the same command goes on")
+        return exits.INTERRUPTED
+    print(describe(report))
+    if given.jsonl is not None:
+        async with open_store(given.store, encoder=None, read_only=True) as store:
+            written = await export_jsonl(Path(given.jsonl), store.episodes(EpisodeFilter(run=settings.run)))
+        print(f"{given.jsonl}: {written.episodes:,} episodes with {written.steps:,} steps")
+    return exits.FAILED if report.errors else exits.DONE
+
+
+class _Kept:
+    """The store, without the episodes that a stop cut off: they are played again when going on."""
+
+    def __init__(self, store: Store, interrupts: Interrupts) -> None:
+        self._store = store
+        self._interrupts = interrupts
+
+    async def add(self, episode: Episode) -> None:
+        if not (self._interrupts.requested and episode.error_kind is not None):
+            await self._store.add(episode)
+
+
+def _progress(report: CollectReport) -> None:
+    if report.total % LINE_EVERY == 0:
+        print(f"{report.total:,} episodes, {report.steps:,} steps, {report.steps_per_second:,.0f} steps/s", flush=True)
+
+
+def describe(report: CollectReport) -> str:
+    """What the verb prints at the end."""
+    speed = f"{report.seconds:.1f} s ({report.steps_per_second:,.0f} steps/s)"
+    lines = [f"{report.total:,} real episodes with {report.steps:,} steps in {speed}, {report.skipped:,} before"]
+    policies = sorted({policy for policy, _, _ in report.episodes})
+    lines += [f"  {policy:<10}success {percent(report.success(policy))}" for policy in policies]
+    if report.errors:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.errors.items())
+        lines.append(f"  failed    {kinds}; {report.workers_lost} worker processes lost")
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""The engines of a run: one for both roles when they are the same, else two.
+
+In: settings. Out: open engines. Always: closed when the context is left; each writes its output to a log of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskStatus
+
+from dreamsim.cli.tasks import DATA
+from dreamsim.protocols import Engine
+from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
+
+Say = Callable[[str], Awaitable[None]]
+Role = Literal["policy", "experience"]
+GPU = Path("/dev/nvidiactl")
+SHARED_GPU_SHARE = 0.45
+"""Of a GPU's memory, when two engines share it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """An engine for each role; the same object where one serves both."""
+
+    policy: Engine
+    """Decides actions."""
+    experience: Engine
+    """Dreams transitions."""
+
+
+def model_source(role: PolicySection | ExperienceSection, name: str) -> str:
+    """The model as an engine takes it: a directory, or a name on the Hugging Face hub."""
+    return str(DATA / name) if role.model == TINY else role.model
+
+
+def tokenizer_source(role: PolicySection | ExperienceSection, name: str) -> str:
+    """Where the tokenizer of a role is."""
+    return role.tokenizer if role.tokenizer is not None else model_source(role, name)
+
+
+@asynccontextmanager
+async def open_engines(settings: Settings, say: Say, *, logs: Path) -> AsyncIterator[Engines]:
+    """Start what the settings name.
+
+    Raises:
+        UsageError: an engine cannot be had.
+    """
+    policy, experience = settings.policy, settings.experience
+    async with AsyncExitStack() as opened:
+        if settings.one_engine:
+            await say(f"starting {policy.model} for both roles")
+            opening = _opening(settings, "policy", logs, adapters=_adapters(settings, "policy", "experience"))
+            engine = await opened.enter_async_context(opening)
+            yield Engines(policy=engine, experience=engine)
+            return
+        await say(f"starting {policy.model} as policy and {experience.model} as experience model")
+        openings = {
+            "policy": _opening(settings, "policy", logs, adapters=_adapters(settings, "policy")),
+            "experience": _opening(settings, "experience", logs, adapters=_adapters(settings, "experience")),
+        }
+        if await to_thread.run_sync(
+            GPU.exists
+        ):  # one after the other: each measures what memory is free when it starts
+            engines = {name: await opened.enter_async_context(opening) for name, opening in openings.items()}
+        else:
+            engines = await opened.enter_async_context(opened_together(openings))
+        yield Engines(policy=engines["policy"], experience=engines["experience"])
+
+
+@asynccontextmanager
+async def opened_together(
+    openings: Mapping[str, AbstractAsyncContextManager[Engine]],
+) -> AsyncIterator[dict[str, Engine]]:
+    """Open several engines at the same time; the first failure ends the others and is raised as it is."""
+    engines: dict[str, Engine] = {}
+    failures: list[Exception] = []
+    closing = anyio.Event()
+
+    async def hold(name: str, opening: AbstractAsyncContextManager[Engine], *, task_status: TaskStatus[None]) -> None:
+        # Each engine is opened and closed in one task, as cancel scopes inside it demand.
+        try:
+            async with opening as engines[name]:
+                task_status.started()
+                await closing.wait()
+        except Exception as error:
+            if closing.is_set():
+                raise
+            failures.append(error)
+            task_status.started()
+
+    async with anyio.create_task_group() as holders:
+        async with anyio.create_task_group() as starting:
+            for name, opening in openings.items():
+                starting.start_soon(holders.start, hold, name, opening)
+        try:
+            if not failures:
+                yield engines
+        finally:
+            closing.set()
+    if failures:
+        raise failures[0]
+
+
+def _adapters(settings: Settings, *names: Role) -> dict[str, Path]:
+    adapters: dict[str, Path] = {}
+    for name in names:
+        adapter = getattr(settings, name).adapter
+        if adapter is not None:
+            adapters[name] = Path(adapter)
+    return adapters
+
+
+def _opening(
+    settings: Settings, name: Role, logs: Path, *, adapters: Mapping[str, Path]
+) -> AbstractAsyncContextManager[Engine]:
+    role: PolicySection | ExperienceSection = getattr(settings, name)
+    if role.kind == "http":
+        return _server(settings, role)
+    from dreamsim.engines.vllm_local import open_vllm_engine
+    from dreamsim.engines.vllm_settings import VllmSettings
+
+    general, own = settings.vllm, role.vllm
+    share = own.gpu_memory_utilization or general.gpu_memory_utilization
+    if share is None and GPU.exists() and not settings.one_engine:
+        share = SHARED_GPU_SHARE
+    return open_vllm_engine(
+        VllmSettings(
+            model=model_source(role, name),
+            name=f"{TINY}-{name}" if role.model == TINY else "",
+            dtype=own.dtype or general.dtype,
+            max_model_len=own.max_model_len or general.max_model_len,
+            max_num_seqs=own.max_num_seqs or general.max_num_seqs,
+            max_num_batched_tokens=own.max_num_batched_tokens or general.max_num_batched_tokens,
+            kv_cache_gib=own.kv_cache_gib or general.kv_cache_gib,
+            gpu_memory_utilization=share,
+            enforce_eager=general.enforce_eager,
+            enable_prefix_caching=general.prefix_caching,
+            tensor_parallel_size=general.tensor_parallel_size,
+            seed=settings.run.seed % 2**31,
+            adapters=dict(adapters),
+        ),
+        log_path=logs / f"vllm-{name}.log",
+    )
+
+
+def _server(settings: Settings, role: PolicySection | ExperienceSection) -> AbstractAsyncContextManager[Engine]:
+    from dreamsim.engines.openai_http import HttpSettings, open_http_engine
+
+    assert role.url is not None, "checked by the settings"
+    return open_http_engine(
+        HttpSettings(
+            url=role.url,
+            model=role.model,
+            api_key_variable=role.api_key_variable,
+            concurrency=settings.run.concurrency,
+        )
+    )
