@@ -1,8 +1,6 @@
 """`python -m dreamsim VERB`: the same as `dreamsim VERB`."""
 
-import sys
-
-from dreamsim.cli.main import main
+from dreamsim.cli.main import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

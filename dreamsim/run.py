@@ -69,4 +69,4 @@ def _main(arguments: Sequence[str], started: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exits.leave(main())

@@ -1,6 +1,14 @@
-"""Exit codes of all commands."""
+"""How all commands end.
 
-from typing import Final
+In: an exit code. Out: the end of the process. Always: nothing that the user asked for is cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Final, NoReturn
 
 DONE: Final = 0
 """Everything that was asked for is done."""
@@ -10,3 +18,17 @@ USAGE: Final = 2
 """Something given cannot be used; nothing was begun."""
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C or SIGTERM, as shells count it (128 + SIGINT)."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, also when a worker thread is still busy.
+
+    An encoder's call that was given up may run for seconds more; Python would wait for its thread, and the user's
+    terminal with it. Everything that has to be written is written by then.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    busy = [thread for thread in threading.enumerate() if not thread.daemon]
+    if len(busy) > 1:
+        os._exit(code)
+    sys.exit(code)

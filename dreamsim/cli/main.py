@@ -12,6 +12,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from dreamsim.cli import exits
 from dreamsim.errors import UsageError
@@ -92,5 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.DONE
 
 
+def script() -> NoReturn:
+    """The installed command `dreamsim`."""
+    exits.leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()
