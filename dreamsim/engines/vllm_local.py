@@ -15,7 +15,6 @@ import importlib.util
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 
+from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError, MissingExtraError
@@ -31,26 +31,6 @@ from dreamsim.runtime.guard import guarded
 
 FINISH_REASONS: Final[dict[str | None, FinishReason]] = {"stop": "stop", "length": "length", "abort": "abort"}
 ABORT_TIMEOUT_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatistics:
-    """What an engine has done so far."""
-
-    requests: int
-    """Requests answered."""
-    prompt_tokens: int
-    """Tokens of their prompts."""
-    cached_tokens: int
-    """Of these, tokens served from the prefix cache."""
-    generated_tokens: int
-    """Tokens of their answers."""
-    aborted: int
-    """Requests cancelled."""
-    failed: int
-    """Requests that raised an error."""
-    in_flight: int
-    """Requests vLLM works on now, waiting ones included."""
 
 
 class VllmEngine:
@@ -67,8 +47,7 @@ class VllmEngine:
             name: LoRARequest(name, number, str(path))
             for number, (name, path) in enumerate(sorted(settings.adapters.items()), start=1)
         }
-        self._requests = self._prompt = self._cached = self._generated = 0
-        self._aborted = self._failed = 0
+        self._counters = EngineCounters()
 
     @property
     def name(self) -> str:
@@ -106,13 +85,10 @@ class VllmEngine:
             )
         reason = FINISH_REASONS.get(answer.finish_reason)
         if reason is None:
-            self._failed += 1
+            self._counters.failed += 1
             raise EngineError(f"vLLM ended request {request.request_id} with {answer.finish_reason!r}")
         cached = output.num_cached_tokens or 0
-        self._requests += 1
-        self._prompt += len(prompt)
-        self._cached += cached
-        self._generated += tokens
+        self._counters.answered(prompt=len(prompt), generated=tokens, cached=cached)
         flat = answer.logprobs
         return Completion(
             token_ids=np.array(answer.token_ids, dtype=np.int32),
@@ -130,18 +106,18 @@ class VllmEngine:
         try:
             return await guarded(self._first_output(request), waiting_for=f"vLLM's answer to {request.request_id}")
         except anyio.get_cancelled_exc_class():
-            self._aborted += 1
+            self._counters.aborted += 1
             await self._abort(request.request_id)
             raise
         except EngineDeadError as error:
-            self._failed += 1
+            self._counters.failed += 1
             raise EngineError(f"vLLM is dead: {error}", recoverable=False) from error
         except EngineError:
-            self._failed += 1
+            self._counters.failed += 1
             await self._abort(request.request_id)
             raise
         except Exception as error:
-            self._failed += 1
+            self._counters.failed += 1
             cause = error.__cause__ or error
             raise EngineError(f"vLLM failed: {type(cause).__name__}: {cause}") from error
 
@@ -190,15 +166,8 @@ class VllmEngine:
 
     def statistics(self) -> EngineStatistics:
         """What happened so far."""
-        return EngineStatistics(
-            requests=self._requests,
-            prompt_tokens=self._prompt,
-            cached_tokens=self._cached,
-            generated_tokens=self._generated,
-            aborted=self._aborted,
-            failed=self._failed,
-            in_flight=self._llm.get_num_unfinished_requests(),
-        )
+        self._counters.in_flight = self._llm.get_num_unfinished_requests()
+        return self._counters.statistics()
 
     async def reset_prefix_cache(self) -> None:
         """Forget the computed prefixes of prompts."""

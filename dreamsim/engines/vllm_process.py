@@ -180,8 +180,8 @@ def _run(*args: Any, **kwargs: Any) -> None:
     except BaseException:
         logging.getLogger("vllm").exception("the engine's process failed")
     # Without taking the interpreter apart, which takes seconds: only what would outlive the process is freed.
-    atexit.unregister(util._exit_function)
-    util._exit_function()
+    atexit.unregister(util._exit_function)  # type: ignore[attr-defined]
+    util._exit_function()  # type: ignore[attr-defined]
     logging.shutdown()
     os._exit(code)
 

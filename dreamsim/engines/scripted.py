@@ -1,0 +1,210 @@
+"""An engine without a model: a function says what it answers. For tests, demonstrations and benchmarks.
+
+In: requests. Out: what the function wrote, as an engine would give it: cut at a stop token or at `max_tokens`, with
+made-up log-probabilities.
+Always: the answer to a request depends on the request alone, its seed included; a cancelled request is recorded as
+aborted; faults happen where the caller's schedule puts them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import anyio
+import anyio.lowlevel
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.engines.statistics import EngineCounters, EngineStatistics
+from dreamsim.errors import ContextOverflowError, EngineError
+from dreamsim.protocols import Tokenizer
+from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
+from dreamsim.records.text import TAGS
+from dreamsim.runtime.seeds import generator
+
+EngineFault: TypeAlias = Literal["error", "dead", "hang", "foreign"]
+"""`error`: fails, another try can help; `dead`: fails, as does everything after; `hang`: never answers; `foreign`:
+raises a cancellation that nobody asked for."""
+Answer: TypeAlias = str | Sequence[int] | NDArray[np.int32]
+BYTES: Final = 256
+
+
+class ByteTokenizer:
+    """Every byte of UTF-8 is a token, and so is every registered tag."""
+
+    def __init__(self, tags: Sequence[str] = TAGS) -> None:
+        """`tags` get the ids from 256 on, in their order."""
+        self._tags = tuple(tags)
+        self._ids = {tag: BYTES + number for number, tag in enumerate(self._tags)}
+        longest_first = sorted(self._tags, key=len, reverse=True)
+        self._split = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if self._tags else None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        return BYTES + len(self._tags)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids of `text`; a lone surrogate becomes a question mark."""
+        if self._split is None:
+            return np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int32)
+        ids: list[int] = []
+        for part in self._split.split(text):
+            tag = self._ids.get(part)
+            if tag is None:
+                ids += part.encode("utf-8", "replace")
+            else:
+                ids.append(tag)
+        return np.array(ids, dtype=np.int32)
+
+    def decode(self, token_ids: NDArray[np.int32]) -> str:
+        """Text of the ids; bytes that are no UTF-8 become replacement characters."""
+        parts: list[str] = []
+        pending = bytearray()
+        for token in token_ids.tolist():
+            if token < BYTES:
+                pending.append(token)
+                continue
+            parts += [pending.decode("utf-8", "replace"), self._tags[token - BYTES]]
+            pending.clear()
+        parts.append(pending.decode("utf-8", "replace"))
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """How long a scripted engine takes, in the event loop's time (virtual in a virtual loop)."""
+
+    start_s: float = 0.0
+    """Before the first token."""
+    prompt_token_s: float = 0.0
+    """More, per token of the prompt."""
+    token_s: float = 0.0
+    """Per token of the answer."""
+
+    def seconds(self, prompt: int, generated: int) -> float:
+        """Of one request."""
+        return self.start_s + prompt * self.prompt_token_s + generated * self.token_s
+
+
+class ScriptedEngine:
+    """An `Engine` that answers what `respond` returns."""
+
+    def __init__(
+        self,
+        respond: Callable[[GenerationRequest], Answer],
+        tokenizer: Tokenizer,
+        *,
+        name: str = "scripted",
+        version: str = "0",
+        max_model_len: int = 8192,
+        latency: Latency | None = None,
+        fault: Callable[[GenerationRequest], EngineFault | None] | None = None,
+    ) -> None:
+        """An engine.
+
+        Args:
+            respond: what to answer, as text or token ids.
+            tokenizer: turns text into ids.
+            name: its name, for provenance.
+            version: version of its weights, had it any.
+            max_model_len: most tokens of prompt and answer together.
+            latency: how long it takes; None is no time, but other tasks get their turn.
+            fault: what goes wrong with a request, if anything.
+        """
+        self._respond = respond
+        self._tokenizer = tokenizer
+        self._name = name
+        self.version = version
+        """Version of the weights; set it to play an update."""
+        self._max_model_len = max_model_len
+        self._latency = latency
+        self._fault = fault
+        self._dead = False
+        self._counters = EngineCounters()
+        self.aborted: list[str] = []
+        """Ids of the requests that were cancelled, in that order."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of prompt and answer together."""
+        return self._max_model_len
+
+    def statistics(self) -> EngineStatistics:
+        """What happened so far."""
+        return self._counters.statistics()
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Answer `request`.
+
+        Raises:
+            EngineError: the schedule says so, or the engine is dead.
+            ContextOverflowError: the prompt leaves no room for the answer.
+        """
+        self._counters.in_flight += 1
+        fault = self._fault(request) if self._fault is not None else None
+        try:
+            completion = await self._answer(request, fault)
+        except anyio.get_cancelled_exc_class():
+            if fault != "foreign":
+                self._counters.aborted += 1
+                self.aborted.append(request.request_id)
+            raise
+        except (EngineError, ContextOverflowError):
+            self._counters.failed += 1
+            raise
+        finally:
+            self._counters.in_flight -= 1
+        self._counters.answered(prompt=completion.prompt_tokens, generated=len(completion.token_ids))
+        return completion
+
+    async def _answer(self, request: GenerationRequest, fault: EngineFault | None) -> Completion:
+        prompt = len(request.prompt_token_ids)
+        room = self._max_model_len - prompt
+        if room < 1:
+            raise ContextOverflowError(f"{prompt} tokens of prompt in a context of {self._max_model_len}")
+        self._dead = self._dead or fault == "dead"
+        if self._dead:
+            raise EngineError("the scripted engine is dead", recoverable=False)
+        if fault == "error":
+            raise EngineError("a scripted failure")
+        if fault == "hang":
+            await anyio.sleep_forever()
+        if fault == "foreign":
+            # What a library on plain asyncio does when it cancels a future that we wait for.
+            raise anyio.get_cancelled_exc_class()
+        ids, reason = self._cut(request, room)
+        version = self.version
+        if self._latency is None:
+            await anyio.lowlevel.checkpoint()
+        else:
+            await anyio.sleep(self._latency.seconds(prompt, len(ids)))
+        draw = generator(request.seed, "scripted log-probabilities")
+        return Completion(
+            token_ids=ids,
+            logprobs=-draw.exponential(0.5, len(ids)).astype(np.float32),
+            finish_reason=reason,
+            prompt_tokens=prompt,
+            version=version,
+        )
+
+    def _cut(self, request: GenerationRequest, room: int) -> tuple[NDArray[np.int32], FinishReason]:
+        answer = self._respond(request)
+        ids = self._tokenizer.encode(answer) if isinstance(answer, str) else np.asarray(answer, dtype=np.int32)
+        stops = np.flatnonzero(np.isin(ids, request.sampling.stop_token_ids))
+        if len(stops):
+            ids = ids[: int(stops[0]) + 1]
+        if len(ids) > min(room, request.sampling.max_tokens):
+            if room < request.sampling.max_tokens:
+                problem = f"the prompt leaves room for {room} tokens in a context of {self._max_model_len}"
+                raise ContextOverflowError(problem)
+            return ids[: request.sampling.max_tokens], "length"
+        return ids, "stop"
