@@ -38,20 +38,20 @@ KITCHEN = list(FIRST.lines)
 
 
 def test_a_take_names_the_thing_and_what_it_lies_in() -> None:
-    assert reasons("cookingworld", step("take egg", KITCHEN)) == ["egg in counter raw; counter here; works"]
+    assert reasons("cookingworld", step("take egg", KITCHEN)) == ["egg: in counter raw; counter: here; works"]
 
 
 def test_a_failure_names_what_is_missing() -> None:
     assert reasons("cookingworld", step("put hat in fridge", [*KITCHEN, "result: failed"])) == [
-        "no hat; fridge closed; fails"
+        "hat: none; fridge: closed; fails"
     ]
 
 
 def test_a_move_says_whether_the_room_is_known() -> None:
     pantry = ["at: pantry", "south: kitchen"]
     assert reasons("coin", step("move north", pantry), step("move south", KITCHEN)) == [
-        "north pantry; new; works",
-        "south kitchen; seen; works",
+        "north: pantry; new; works",
+        "south: kitchen; seen; works",
     ]
 
 
@@ -59,7 +59,7 @@ def test_a_put_says_whether_the_thing_belongs_there_and_what_is_done() -> None:
     held = [*KITCHEN[:3], "egg: held raw", "north: pantry"]
     placed = [*KITCHEN[:3], "egg: in counter raw", "north: pantry"]
     assert reasons("twc", step("take egg", held, score=0.5), step("put egg in counter", placed, score=0.0))[1] == (
-        "egg held raw; counter here; works; does not belong; 0 of 1 placed"
+        "egg: held raw; counter: here; works; does not belong; 0 of 1 placed"
     )
     solved = step("put egg in counter", placed, score=1.0, outcome="success")
     assert reasons("twc", step("take egg", held, score=0.5), solved)[1].endswith(
@@ -77,8 +77,8 @@ def test_cooking_names_what_the_recipe_asks_once_it_is_read() -> None:
         step("read cookbook", read),
         step("cook egg in stove", fried),
     )
-    assert unread == "egg in counter raw; counter here; no knife; recipe unread; fails"
-    assert after == "egg held raw; stove here; recipe fry; works"
+    assert unread == "egg: in counter raw; counter: here; knife: none; recipe unread; fails"
+    assert after == "egg: held raw; stove: here; recipe fry; works"
 
 
 def test_a_recipe_is_read_into_what_each_ingredient_needs() -> None:

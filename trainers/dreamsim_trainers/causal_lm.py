@@ -41,6 +41,25 @@ class TinyShape:
     intermediate_size: int = 640
     """Width of the gated MLP."""
 
+    @classmethod
+    def parse(cls, text: str) -> TinyShape:
+        """Read `width,layers,heads,key-value heads,MLP width`.
+
+        Raises:
+            ConfigurationError: the text is not five whole numbers.
+        """
+        try:
+            width, layers, heads, key_value_heads, intermediate = (int(number) for number in text.split(","))
+        except ValueError:
+            raise ConfigurationError(f"a shape is five whole numbers, such as 256,4,8,4,640; not {text!r}") from None
+        return cls(
+            hidden_size=width,
+            layers=layers,
+            heads=heads,
+            key_value_heads=key_value_heads,
+            intermediate_size=intermediate,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraShape:
@@ -119,11 +138,12 @@ def tiny_llama(
 
 
 def load_for_training(model: str) -> PreTrainedModel:
-    """Any Hugging Face causal LM, by directory or hub name."""
+    """Any Hugging Face causal LM, by directory or hub name; on CPU in full precision, which autocast expects."""
     _require_training()
+    import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(model)
+    return AutoModelForCausalLM.from_pretrained(model, dtype="auto" if torch.cuda.is_available() else torch.float32)
 
 
 def train(

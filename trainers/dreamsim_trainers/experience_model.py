@@ -15,6 +15,7 @@ Always: demonstrations come from other tasks; episodes of held-out folds are ref
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from dreamsim.experience.format import header, transition_answer
 from dreamsim.experience.prompt import PromptLayout
 from dreamsim.protocols import Encoder, Tokenizer
 from dreamsim.records.episode import Episode
+from dreamsim.records.state import GONE, SCENE
 from dreamsim.records.text import END
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_llama, train
 from dreamsim_trainers.experience_data import (
@@ -71,6 +73,8 @@ class ExperienceTraining:
     """Steps whose reasoning holds this word are not learned from renamed episodes."""
     max_tokens: int = 1024
     """Longest sample."""
+    answer_tokens: int = 256
+    """Most tokens of an answer, when the model is asked."""
     folds: tuple[str, ...] = ("train",)
     """Folds that may be learned from."""
     train: TrainSettings
@@ -86,7 +90,7 @@ def train_experience_model(
         ConfigurationError: nothing to train on, or an episode of a held-out fold among the data.
     """
     _check(episodes, pool, wanted)
-    model, pretrained = _model_and_tokenizer(episodes, wanted)
+    model, pretrained = model_and_tokenizer(episodes, wanted.model, wanted.shape, wanted.train)
     tokenizer = load_tokenizer(str(wanted.train.output))
     made = list(_all_samples(episodes, DemonstrationPool(pool, encoder) if pool else None, tokenizer, wanted))
     provenance = {
@@ -98,11 +102,11 @@ def train_experience_model(
         "tokens": int(sum(len(sample.input_ids) for sample in made)),
     }
     output = train(model, pretrained, made, replace(wanted.train, provenance=provenance))
-    write_prompting(output, prompting_of(wanted.layout))
+    write_prompting(output, prompting_of(wanted.layout, max_tokens=wanted.answer_tokens))
     return output
 
 
-def prompting_of(layout: PromptLayout) -> dict[str, Any]:
+def prompting_of(layout: PromptLayout, *, max_tokens: int) -> dict[str, Any]:
     """What `dreamsim.json` says of an experience model: the settings it was trained with."""
     return {
         "layout": "plain",
@@ -111,6 +115,7 @@ def prompting_of(layout: PromptLayout) -> dict[str, Any]:
         "example_state": layout.example_state,
         "history": layout.history,
         "reasoning": layout.reasoning,
+        "max_tokens": max_tokens,
     }
 
 
@@ -119,7 +124,7 @@ def write_prompting(directory: Path, prompting: dict[str, Any]) -> None:
     (directory / PROMPTING_FILE).write_text(json.dumps(prompting, indent=1) + "\n")
 
 
-def build_tokenizer(episodes: Sequence[Episode], layout: PromptLayout, directory: Path) -> PreTrainedTokenizerBase:
+def build_tokenizer(episodes: Sequence[Episode], directory: Path) -> PreTrainedTokenizerBase:
     """A word tokenizer over `episodes` in `directory`, with one token for each name that stays where it is.
 
     Names of things that are carried are left in words: unseen things are made of the same words.
@@ -133,51 +138,82 @@ def build_tokenizer(episodes: Sequence[Episode], layout: PromptLayout, directory
         texts.append(header(episode.task))
         for transition, experience in zip(episode.transitions, experiences_of(episode), strict=True):
             texts.append(transition.action)
-            texts.append(transition_answer(transition, experience.changes, with_reasoning=layout.reasoning))
+            texts.append(transition_answer(transition, experience.changes))
     directory.mkdir(parents=True, exist_ok=True)
-    trained = train_tokenizer(texts, fixed)
+    trained = train_tokenizer(texts, fixed, frequent_values(episodes))
     wrapped = PreTrainedTokenizerFast(tokenizer_object=trained, pad_token=PAD, unk_token=UNKNOWN, eos_token=END)
     wrapped.save_pretrained(str(directory))
     return wrapped
 
 
-def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: ExperienceTraining) -> None:
-    if not episodes:
-        raise ConfigurationError("there are no episodes to train on")
-    for episode in (*episodes, *pool):
-        if episode.task.fold not in wanted.folds or episode.purpose == "evaluation":
+def frequent_values(episodes: Sequence[Episode], *, at_most: int = 12) -> list[str]:
+    """First words of the values that element lines have most often, such as `here`, `closed`, `in`, `held`."""
+    counts: Counter[str] = Counter()
+    for episode in episodes[:4000]:
+        for state in (episode.task.first_state, *(transition.state for transition in episode.transitions)):
+            counts.update(value.split()[0] for key, value in state.elements.items() if value and key != SCENE)
+    return [*(value for value, _ in counts.most_common(at_most)), GONE, "none"]
+
+
+def check_folds(episodes: Sequence[Episode], folds: tuple[str, ...]) -> None:
+    """Refuse to learn from held-out tasks.
+
+    Raises:
+        ConfigurationError: names the first episode that must not be learned from.
+    """
+    for episode in episodes:
+        if episode.task.fold not in folds or episode.purpose == "evaluation":
             raise ConfigurationError(
                 f"episode {episode.id} is of fold {episode.task.fold!r} and for {episode.purpose}: only folds "
-                f"{', '.join(wanted.folds)} and no evaluation episodes may be learned from"
+                f"{', '.join(folds)} and no evaluation episodes may be learned from"
             )
-    if wanted.layout.reasoning and not any(t.reasoning for episode in episodes for t in episode.transitions):
-        raise ConfigurationError("no step has reasoning: run `dreamsim annotate` first, or switch reasoning off")
 
 
-def _model_and_tokenizer(
-    episodes: Sequence[Episode], wanted: ExperienceTraining
+def model_and_tokenizer(
+    episodes: Sequence[Episode],
+    model: str,
+    shape: TinyShape,
+    settings: TrainSettings,
+    *,
+    tokenizer: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    """A tiny model from scratch (`model="tiny"`), or one to go on from; its tokenizer is saved to the output.
 
-    output = wanted.train.output
-    if wanted.model != "tiny":
-        pretrained = AutoTokenizer.from_pretrained(wanted.model)
+    Args:
+        episodes: what a new word tokenizer is made from.
+        tokenizer: directory of a tokenizer that a tiny model is to use instead.
+    """
+    from transformers import AutoTokenizer
+
+    output = settings.output
+    if model != "tiny":
+        pretrained = AutoTokenizer.from_pretrained(model)
         if pretrained.pad_token is None:
             pretrained.pad_token = pretrained.eos_token
         pretrained.save_pretrained(str(output))
-        return load_for_training(wanted.model), pretrained
-    if (output / TOKENIZER_FILE).is_file():  # resuming: the ids must not change
-        pretrained = PreTrainedTokenizerFast.from_pretrained(str(output))
+        return load_for_training(model), pretrained
+    known = str(output) if (output / TOKENIZER_FILE).is_file() else tokenizer  # resuming: ids must not change
+    if known is None:
+        pretrained = build_tokenizer(episodes, output)
     else:
-        pretrained = build_tokenizer(episodes, wanted.layout, output)
-    model = tiny_llama(
+        pretrained = AutoTokenizer.from_pretrained(known)
+        pretrained.save_pretrained(str(output))
+    tiny = tiny_llama(
         len(pretrained),
-        wanted.shape,
+        shape,
         pad_token_id=int(pretrained.convert_tokens_to_ids(PAD)),
         end_token_id=int(pretrained.convert_tokens_to_ids(END)),
-        seed=wanted.train.seed,
+        seed=settings.seed,
     )
-    return model, pretrained
+    return tiny, pretrained
+
+
+def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: ExperienceTraining) -> None:
+    if not episodes:
+        raise ConfigurationError("there are no episodes to train on")
+    check_folds([*episodes, *pool], wanted.folds)
+    if wanted.layout.reasoning and not any(t.reasoning for episode in episodes for t in episode.transitions):
+        raise ConfigurationError("no step has reasoning: run `dreamsim annotate` first, or switch reasoning off")
 
 
 def _all_samples(

@@ -1,11 +1,11 @@
 """A programmatic teacher: why each real step went as it did, from what the environment knows.
 
 In: an episode whose transitions carry the running score. Out: the same episode with `reasoning` filled in, such as
-`egg in fridge raw; fridge open; works; 1 of 3 done`.
+`egg: in fridge raw; fridge: open; works; belongs; 1 of 2 placed`.
 
 Always: reasoning names facts before it concludes. First where each thing in the action is according to the states
 seen so far, then what the recipe or the task says of it, then whether the action works, then what the task has
-reached. A fact that no state seen so far shows is never named: the experience model must be able to learn every
+reached. Facts read as in the state (`name: value`, or `name: none`), so that naming one is copying one. A fact that no state seen so far shows is never named: the experience model must be able to learn every
 word of it from its prompt or from other episodes.
 """
 
@@ -102,7 +102,7 @@ def _container(elements: Mapping[str, str], name: str) -> str | None:
 
 
 def _fact(elements: Mapping[str, str], name: str) -> str:
-    return f"{name} {elements[name]}" if name in elements else f"no {name}"
+    return f"{name}: {elements[name]}" if name in elements else f"{name}: none"
 
 
 def _facts_of_move(knowledge: _Knowledge, elements: Mapping[str, str], way: str) -> list[str]:
