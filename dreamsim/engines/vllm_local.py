@@ -80,6 +80,7 @@ class VllmEngine:
         answer = output.outputs[0]
         tokens = len(answer.token_ids)
         if answer.finish_reason == "length" and tokens < request.sampling.max_tokens:
+            self._counters.failed += 1
             raise ContextOverflowError(
                 f"{len(prompt)} tokens of prompt leave room for {room} in a context of {self._max_model_len}"
             )

@@ -1,0 +1,363 @@
+"""Any OpenAI-compatible server: vLLM, SGLang, a hosted one.
+
+In: `HttpSettings`. Out: an `Engine` that also chats, for as long as the context is open.
+Always:
+- Prompts go as token ids. Answers come as token ids where the server gives them (vLLM does); where it does not,
+  their text is tokenized here only if the caller allows, and log-probabilities are then not known (NaN).
+- As many requests at once as there are connections; the others wait here. Cancelling one closes its connection.
+- Time limits are the episode's, not the connection's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import anyio
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
+from dreamsim.engines.statistics import EngineCounters, EngineStatistics
+from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
+from dreamsim.protocols import Tokenizer
+from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
+
+Dialect = Literal["auto", "vllm", "openai"]
+UNKNOWN_LENGTH: Final = sys.maxsize
+TOO_LONG: Final = re.compile(r"context.{0,20}(length|window)|maximum.{0,20}(length|tokens)|too long", re.IGNORECASE)
+SEEDS: Final = 2**31
+"""Seeds are sent below this: some servers read them as 32-bit numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """One server."""
+
+    url: str
+    """Where its API begins, as in `http://host:8000/v1`."""
+    model: str
+    """What the server calls the model. A request's `adapter` replaces it: servers offer adapters as models."""
+    name: str = ""
+    """For provenance; empty is `model`."""
+    version: str = "0"
+    """Version of the weights it serves."""
+    concurrency: int = 256
+    """Connections, and so requests at the same time."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, if there is one."""
+    max_model_len: int | None = None
+    """Most tokens of prompt and answer; None asks the server, and leaves refusing to it where it does not tell."""
+    dialect: Dialect = "auto"
+    """`vllm` also sends what only vLLM reads (stop ids, token ids asked for); `auto` asks the server what it is."""
+    require_token_ids: bool = True
+    """Whether an answer without token ids is an error. If not, its text is tokenized here."""
+    connect_timeout_s: float = 15.0
+    """Longest time to reach it, once a connection is free."""
+    retries: Retries = field(default_factory=Retries)
+    """How often and how patiently to try."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer:
+    """What a chat model wrote."""
+
+    text: str
+    """The answer."""
+    finish_reason: str
+    """`stop`, `length` or what else the server calls it."""
+    prompt_tokens: int
+    """Tokens read, as the server counts."""
+    completion_tokens: int
+    """Tokens written, as the server counts."""
+    model: str
+    """What the server says that it answered with."""
+
+
+class HttpEngine:
+    """A server as an `Engine`. Made by `open_http_engine`."""
+
+    def __init__(
+        self,
+        client: JsonClient,
+        settings: HttpSettings,
+        counters: EngineCounters,
+        *,
+        max_model_len: int,
+        dialect: Dialect,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._counters = counters
+        self._max_model_len = max_model_len
+        self._dialect = dialect
+        self._tokenizer = tokenizer
+
+    @property
+    def name(self) -> str:
+        """The model's name, for provenance."""
+        return self._settings.name or self._settings.model
+
+    @property
+    def version(self) -> str:
+        """Version of the weights, as configured."""
+        return self._settings.version
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of prompt and answer together; `sys.maxsize` where nobody knows."""
+        return self._max_model_len
+
+    def statistics(self) -> EngineStatistics:
+        """What happened so far."""
+        return self._counters.statistics()
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Answer `request`. Cancelling the call closes its connection, and the server stops.
+
+        Raises:
+            EngineError: no answer, or one without token ids where they are required.
+            ContextOverflowError: prompt and answer do not fit.
+        """
+        prompt = len(request.prompt_token_ids)
+        room = self._max_model_len - prompt
+        if room < 1:
+            raise ContextOverflowError(f"{prompt} tokens of prompt in a context of {self._max_model_len}")
+        limit = min(room, request.sampling.max_tokens)
+        body = self._body(request, limit)
+        answer = await self._ask("completions", body, request.request_id)
+        with _understood("completions", self._counters):
+            choice = answer["choices"][0]
+            usage = answer.get("usage") or {}
+            ids = self._token_ids(choice, request)
+            reason = _finish_reason(choice)
+            logprobs = _logprobs(choice, len(ids))
+            cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        if reason == "length" and limit < request.sampling.max_tokens:
+            self._counters.failed += 1
+            problem = f"the prompt leaves room for {room} tokens in a context of {self._max_model_len}"
+            raise ContextOverflowError(problem)
+        self._counters.answered(prompt=prompt, generated=len(ids), cached=cached)
+        return Completion(
+            token_ids=ids,
+            logprobs=logprobs,
+            finish_reason=reason,
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            version=self._settings.version,
+        )
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        json_schema: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        request_id: str = "chat",
+    ) -> ChatAnswer:
+        """Answer a conversation.
+
+        Args:
+            messages: turns with `role` and `content`.
+            max_tokens: most tokens of the answer.
+            temperature: of sampling; 0 is greedy.
+            json_schema: the answer is JSON of this schema, where the server can hold it to that.
+            seed: of sampling, where the server takes one.
+            request_id: names the seed that spreads retries.
+
+        Raises:
+            EngineError: no answer; `recoverable` tells whether asking again can help.
+            ContextOverflowError: the conversation does not fit.
+        """
+        body: dict[str, Any] = {
+            "model": self._settings.model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+        if seed is not None:
+            body["seed"] = seed % SEEDS
+        if json_schema is not None:
+            schema = {"name": "answer", "schema": dict(json_schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        answer = await self._ask("chat/completions", body, request_id)
+        with _understood("chat/completions", self._counters):
+            choice = answer["choices"][0]
+            usage = answer.get("usage") or {}
+            said = ChatAnswer(
+                text=choice["message"].get("content") or "",
+                finish_reason=str(choice.get("finish_reason") or ""),
+                prompt_tokens=int(usage.get("prompt_tokens") or 0),
+                completion_tokens=int(usage.get("completion_tokens") or 0),
+                model=str(answer.get("model") or self._settings.model),
+            )
+        self._counters.answered(prompt=said.prompt_tokens, generated=said.completion_tokens)
+        return said
+
+    async def _ask(self, path: str, body: Mapping[str, Any], request_id: str) -> Any:
+        self._counters.in_flight += 1
+        try:
+            return await self._client.call(path, body, request_id=request_id)
+        except anyio.get_cancelled_exc_class():
+            self._counters.aborted += 1
+            raise
+        except StatusError as error:
+            self._counters.failed += 1
+            if error.status in (400, 413, 422) and TOO_LONG.search(error.said):
+                raise ContextOverflowError(error.said) from error
+            raise
+        except EngineError:
+            self._counters.failed += 1
+            raise
+        finally:
+            self._counters.in_flight -= 1
+
+    def _body(self, request: GenerationRequest, max_tokens: int) -> dict[str, Any]:
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": request.adapter or self._settings.model,
+            "prompt": request.prompt_token_ids.tolist(),
+            "max_tokens": max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": request.seed % SEEDS,
+            "logprobs": 0,
+        }
+        if self._dialect == "vllm":
+            # All of it said, because such a server has the model's own preferences as its defaults.
+            body |= {
+                "top_k": sampling.top_k,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+                "stop_token_ids": list(sampling.stop_token_ids),
+                "return_token_ids": True,
+                "skip_special_tokens": False,
+                "request_id": request.request_id,
+            }
+        elif sampling.stop_token_ids and self._tokenizer is not None:
+            one_each = [self._tokenizer.decode(np.array([stop], np.int32)) for stop in sampling.stop_token_ids[:4]]
+            body["stop"] = one_each
+        return body
+
+    def _token_ids(self, choice: Mapping[str, Any], request: GenerationRequest) -> NDArray[np.int32]:
+        told = choice.get("token_ids")
+        if told is None:
+            told = _ids_in_logprobs(choice)
+        if told is not None:
+            return np.array(told, dtype=np.int32)
+        if self._settings.require_token_ids:
+            raise EngineError(
+                f"{self._settings.url} gives no token ids: take a vLLM server, or allow its text to be tokenized here "
+                "(require_token_ids = false; what it wrote cannot be trained on then)",
+                recoverable=False,
+            )
+        if self._tokenizer is None:
+            raise EngineError(f"{self._settings.url} gives no token ids, and no tokenizer is here", recoverable=False)
+        ids = self._tokenizer.encode(choice["text"])
+        stops = request.sampling.stop_token_ids
+        if choice.get("finish_reason") == "stop" and len(stops) == 1 and stops[0] not in ids[-1:]:
+            # Such a server takes the stop out of its answer.
+            ids = np.append(ids, np.int32(stops[0]))
+        return ids
+
+
+def _ids_in_logprobs(choice: Mapping[str, Any]) -> list[int] | None:
+    """Ids that a server writes as `token_id:17` into its log-probabilities."""
+    tokens = (choice.get("logprobs") or {}).get("tokens")
+    if not tokens or not all(str(token).startswith("token_id:") for token in tokens):
+        return None
+    return [int(str(token).removeprefix("token_id:")) for token in tokens]
+
+
+def _logprobs(choice: Mapping[str, Any], length: int) -> NDArray[np.float32]:
+    told = (choice.get("logprobs") or {}).get("token_logprobs")
+    if told is None or len(told) != length:
+        return np.full(length, np.nan, dtype=np.float32)
+    return np.array([np.nan if value is None else value for value in told], dtype=np.float32)
+
+
+def _finish_reason(choice: Mapping[str, Any]) -> FinishReason:
+    told = choice.get("finish_reason")
+    reasons: dict[object, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
+    if told not in reasons:
+        raise EngineError(f"the server ended its answer with {told!r}")
+    return reasons[told]
+
+
+class _understood:  # noqa: N801 - reads as a phrase: `with _understood(path): ...`
+    """Turns what an answer of another form raises into an `EngineError`, and counts it."""
+
+    def __init__(self, path: str, counters: EngineCounters) -> None:
+        self._path = path
+        self._counters = counters
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._counters.failed += 1
+        if isinstance(error, KeyError | IndexError | TypeError | ValueError | AttributeError):
+            problem = f"/{self._path} answered in another form ({type(error).__name__}: {error})"
+            raise EngineError(problem) from error
+
+
+@asynccontextmanager
+async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | None = None) -> AsyncIterator[HttpEngine]:
+    """Reach the server, and ask what it is.
+
+    Args:
+        settings: where and how.
+        tokenizer: the model's, for servers that speak text only.
+
+    Raises:
+        ConfigurationError: it cannot be reached, refuses the key, or does not have the model.
+    """
+    counters = EngineCounters()
+
+    def retried() -> None:
+        counters.retried += 1
+
+    async with open_json_client(
+        settings.url,
+        connections=settings.concurrency,
+        key_variable=settings.api_key_variable,
+        retries=settings.retries,
+        connect_timeout_s=settings.connect_timeout_s,
+        on_retry=retried,
+    ) as client:
+        card = await _model_card(client, settings)
+        told = card.get("max_model_len")
+        length = settings.max_model_len or (told if isinstance(told, int) else UNKNOWN_LENGTH)
+        dialect = settings.dialect
+        if dialect == "auto":
+            dialect = "vllm" if card.get("owned_by") == "vllm" else "openai"
+        yield HttpEngine(client, settings, counters, max_model_len=length, dialect=dialect, tokenizer=tokenizer)
+
+
+async def _model_card(client: JsonClient, settings: HttpSettings) -> Mapping[str, Any]:
+    """What the server says about the model; nothing where it keeps no list."""
+    try:
+        answer = await client.call("models", request_id="models", tries=min(3, settings.retries.tries))
+    except StatusError as error:
+        if error.status in (404, 405):
+            return {}
+        hint = f" (the key is read from {settings.api_key_variable})" if error.status in (401, 403) else ""
+        raise ConfigurationError(f"{settings.url}: {error}{hint}") from error
+    except EngineError as error:
+        raise ConfigurationError(f"{settings.url} cannot be reached: {error}") from error
+    cards = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(cards, list):
+        return {}
+    by_name = {card.get("id"): card for card in cards if isinstance(card, dict)}
+    if by_name and settings.model not in by_name:
+        known = ", ".join(sorted(map(str, by_name))[:8])
+        raise ConfigurationError(f"{settings.url} has no model '{settings.model}'; it has {known}")
+    return by_name.get(settings.model, {})
