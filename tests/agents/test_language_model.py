@@ -1,0 +1,77 @@
+"""The language-model policy over a scripted engine."""
+
+import numpy as np
+import pytest
+
+from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings, parse_decision
+from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
+from dreamsim.errors import PolicyError
+from dreamsim.records.completion import GenerationRequest
+from dreamsim.records.state import State
+from dreamsim.records.task import Task
+
+pytestmark = pytest.mark.anyio
+TOKENIZER = ByteTokenizer()
+FIRST = State.of(["at: kitchen", "egg: here"])
+AFTER = State.of(["at: kitchen", "egg: held"])
+TASK = Task(environment="test/one", instruction="take the egg", first_state=FIRST, fold="train")
+GROWING = PolicySettings(window=None, begin_action=True)
+
+
+def policy(settings: PolicySettings, *answers: str) -> tuple[LanguageModelPolicy, list[GenerationRequest]]:
+    requests: list[GenerationRequest] = []
+
+    def respond(request: GenerationRequest) -> str:
+        requests.append(request)
+        return answers[min(len(requests), len(answers)) - 1]
+
+    return LanguageModelPolicy(ScriptedEngine(respond, TOKENIZER), TOKENIZER, settings), requests
+
+
+async def test_what_is_written_is_the_action() -> None:
+    clone, _ = policy(GROWING, "take egg\n<end>")
+    decision = await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())
+    assert decision.action == "take egg"
+    assert decision.completion is not None
+    assert len(decision.completion.logprobs) == len(decision.completion.token_ids)
+
+
+async def test_growing_prompts_begin_with_the_prompt_and_the_ids_before() -> None:
+    clone, requests = policy(GROWING, "take egg\n<end>", "wait<end>")
+    actor = clone.actor(TASK, episode_id="e", seed=0)
+    first = await actor.act(FIRST, ())
+    await actor.act(AFTER, ())
+    assert first.completion is not None
+    before = np.concatenate([first.prompt_token_ids, first.completion.token_ids])
+    assert np.array_equal(requests[1].prompt_token_ids[: len(before)], before)
+    assert TOKENIZER.decode(requests[1].prompt_token_ids).endswith("<state>\negg: held\n<action> ")
+
+
+async def test_a_window_shows_the_last_steps_and_the_whole_state() -> None:
+    clone, requests = policy(PolicySettings(window=1), "I see.\n<action> take egg", "<action> wait", "<action> wait")
+    actor = clone.actor(TASK, episode_id="e", seed=0)
+    assert (await actor.act(FIRST, ())).thought == "I see."
+    await actor.act(AFTER, ())
+    await actor.act(AFTER, ("wait", "drop egg"))
+    last = TOKENIZER.decode(requests[2].prompt_token_ids)
+    assert "take egg\n" not in last.partition("Step 3")[0]
+    assert "Step 3. The state now:\n<state>\nat: kitchen\negg: held" in last
+    assert "Possible actions: wait; drop egg" in last
+
+
+async def test_an_answer_without_an_action_is_sampled_again() -> None:
+    clone, requests = policy(PolicySettings(), "hm", "<action> wait")
+    assert (await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())).action == "wait"
+    assert requests[0].seed != requests[1].seed
+
+
+async def test_no_action_in_all_samples_is_an_error() -> None:
+    clone, _ = policy(PolicySettings(samples=2), "hm")
+    with pytest.raises(PolicyError, match="2 samples"):
+        await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())
+
+
+@pytest.mark.parametrize("written", ["<action> ", "<action> \n<end>", "no tag", "<action> " + "x" * 400])
+def test_what_is_no_action_is_refused(written: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_decision(written, PolicySettings())
