@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.errors import ExperienceError, ParseError
+from dreamsim.experience.format import transition_answer
 from dreamsim.experience.parse import Answer, AnswerRules, parse_answer
 from dreamsim.experience.prompt import ExperiencePrompt, PromptLayout
 from dreamsim.protocols import Engine, Retriever, Tokenizer
 from dreamsim.records.completion import Completion, GenerationRequest, Sampling
 from dreamsim.records.episode import Source, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
-from dreamsim.records.state import StateMemory, apply_changes
+from dreamsim.records.state import StateMemory, apply_changes, changes
 from dreamsim.records.task import Task
 from dreamsim.records.text import END
 from dreamsim.runtime.seeds import seed_of
@@ -128,12 +129,33 @@ class Dream:
         return self._memory
 
     async def step(self, action: str) -> Transition:
-        """What `action` leads to.
+        """What `action` leads to, and go on from there.
 
         Raises:
             ExperienceError: no valid transition within the allowed number of samples.
             EngineError, ContextOverflowError: the engine failed.
         """
+        transition, written = await self._predicted(action)
+        self._go_on(transition, written)
+        return transition
+
+    async def predict(self, action: str) -> Transition:
+        """What `action` would lead to; the dream stays where it is. Raises as `step` does."""
+        transition, _ = await self._predicted(action)
+        return transition
+
+    def follow(self, transition: Transition) -> None:
+        """Go on from what really happened, as if it had been dreamed so (teacher forcing)."""
+        changed = changes(self._memory, transition.state)
+        with_reasoning = self._model._settings.layout.reasoning
+        self._go_on(transition, transition_answer(transition, changed, with_reasoning=with_reasoning))
+
+    def _go_on(self, transition: Transition, answer: NDArray[np.int32] | str) -> None:
+        self._prompt.append(transition.action, answer)
+        self._memory.see(transition.state)
+        self._steps += 1
+
+    async def _predicted(self, action: str) -> tuple[Transition, NDArray[np.int32]]:
         model, settings = self._model, self._model._settings
         examples = self._examples
         if settings.layout.retrieve == "step":
@@ -148,8 +170,7 @@ class Dream:
             except ParseError as error:
                 problem = str(error)
                 continue
-            self._prompt.append(action, completion.token_ids)
-            return self._transition(action, answer, attempt + 1, examples)
+            return self._transition(action, answer, attempt + 1, examples), completion.token_ids
         raise ExperienceError(f"no transition in {settings.samples} samples for {action!r}; the last: {problem}")
 
     async def _generate(self, prompt: NDArray[np.int32], attempt: int) -> Completion:
@@ -178,12 +199,9 @@ class Dream:
         return parse_answer(self._model._tokenizer.decode(completion.token_ids), self._model._settings.rules)
 
     def _transition(self, action: str, answer: Answer, samples: int, examples: tuple[Experience, ...]) -> Transition:
-        state = apply_changes(self._memory, answer.changed)
-        self._memory.see(state)
-        self._steps += 1
         return Transition(
             action=action,
-            state=state,
+            state=apply_changes(self._memory, answer.changed),
             reward=answer.reward,
             outcome=answer.outcome,
             reasoning=answer.reasoning,

@@ -36,10 +36,17 @@ def wilson(successes: int, trials: int, *, z: float = Z95) -> Share:
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return Share(value=None, low=0.0, high=1.0, trials=0)
-    p, shrink = successes / trials, 1 + z * z / trials
-    centre = (p + z * z / (2 * trials)) / shrink
-    half = z / shrink * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    # At the ends the formula gives 0 and 1 but for rounding.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
+    p = successes / trials
+    low, high = score_interval(p, trials, z=z)
     return Share(value=p, low=low, high=high, trials=trials)
+
+
+def score_interval(p: float, n: float, *, z: float = Z95) -> tuple[float, float]:
+    """Lower and upper end of Wilson's interval for a share `p` of `n` trials; `n` may be an effective sample size."""
+    shrink = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    high = 1.0 if p == 1 else min(1.0, centre + half)
+    return low, high
