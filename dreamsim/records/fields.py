@@ -208,9 +208,7 @@ class Fields:
         unknown = sorted(str(name) for name in self._values if name not in self._known)
         if unknown:
             known = ", ".join(sorted(self._known))
-            raise RecordError(
-                self.path(unknown[0][:60]), f"is not a field of this schema; fields are {known}"
-            )
+            raise RecordError(self.path(unknown[0][:60]), f"is not a field of this schema; fields are {known}")
 
 
 def _scalar(value: object, where: str) -> JsonScalar:

@@ -79,9 +79,14 @@ class IndexService:
         self._extendable = anyio.Event()
         self._passed = anyio.Event()
         """Set when `_extend` has been through once."""
-        self._committed = 0
+        self._committed = 1
+        """Commits so far; what was there before counts as one."""
         self._indexed = 0
-        self._progress = anyio.Condition()
+        """How many of them are in the index."""
+        self._passes_begun = 0
+        self._passes_ended = 0
+        self._progress = anyio.Event()
+        """Set, and replaced by a new one, at the end of every pass."""
         self._problem: Exception | None = None
         """Why the index could not be extended the last time."""
         self._experiences: OrderedDict[int, Experience] = OrderedDict()
@@ -125,16 +130,17 @@ class IndexService:
             RetrievalError: the encoder failed.
             StoreError: the store is closed.
         """
-        target = self._committed
+        target, begun = self._committed, self._passes_begun
         self._asked.set()
-        await self._passed.wait()
-        async with self._progress:
-            while self._indexed < target and self._problem is None and not self._closed:
-                await self._progress.wait()
+        if self._indexed < target:
+            self._extendable.set()
+        while not self._closed and self._indexed < target:
+            # A pass that was under way before this call may have failed for a reason that is gone.
+            if self._problem is not None and self._passes_ended > begun:
+                raise RetrievalError(f"the index is behind: {self._problem}") from self._problem
+            await self._progress.wait()
         if self._closed:
             raise StoreError("the store is closed")
-        if self._problem is not None:
-            raise RetrievalError(f"the index is behind: {self._problem}") from self._problem
 
     async def run(self) -> None:
         """Serve until closed."""
@@ -153,7 +159,7 @@ class IndexService:
                 request.problem = StoreError("the store is closed")
                 request.done.set()
             self._waiting.clear()
-            self._passed.set()
+            self._note_progress()
 
     async def close(self, *, deadline_s: float) -> None:
         """Answer no more, save the index, let go. A call of the encoder is not waited for beyond the deadline."""
@@ -169,6 +175,7 @@ class IndexService:
         while True:
             self._extendable = anyio.Event()
             target = self._committed
+            self._passes_begun += 1
             try:
                 while await self._in_thread(self._catch_up):
                     pass
@@ -177,11 +184,15 @@ class IndexService:
                 # The rows are safe; the next commit, or the next query that the encoder answers, tries again.
                 self._problem = error
                 log.warning("store.index.behind", reason=str(error))
-            async with self._progress:
-                self._indexed = target if self._problem is None else self._indexed
-                self._progress.notify_all()
+            self._indexed = target if self._problem is None else self._indexed
+            self._passes_ended = self._passes_begun
             self._passed.set()
+            self._note_progress()
             await self._extendable.wait()
+
+    def _note_progress(self) -> None:
+        self._progress.set()
+        self._progress = anyio.Event()
 
     async def _answer(self) -> None:
         """Answer all who wait, together, and begin again with those who came meanwhile."""

@@ -340,8 +340,11 @@ def _lock(path: Path) -> WriterLock:
 
 
 async def _connect(connector: Callable[[], sqlite3.Connection], files: AsyncExitStack) -> SqliteThread:
-    connection = SqliteThread(connector, iter_chunk_size=PAGE)
-    await connection
+    # Opened here and not on aiosqlite's thread: whether a refused file's thread outlives the loop would be luck.
+    opened = await anyio.to_thread.run_sync(connector)
+    connection = SqliteThread(lambda: opened, iter_chunk_size=PAGE)
+    with anyio.CancelScope(shield=True):
+        await connection
 
     async def close() -> None:
         with anyio.CancelScope(shield=True):

@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 import structlog
 
 from dreamsim.errors import StoreError
@@ -41,6 +42,11 @@ class SqliteThread(aiosqlite.Connection):
         """What `function` returns for this connection, computed on its thread."""
         execute = cast(Callable[..., Awaitable[T]], self._execute)
         return await execute(function, self._conn)
+
+    async def close(self) -> None:
+        """Close, and wait for the thread to be gone."""
+        await super().close()
+        await anyio.to_thread.run_sync(self._thread.join)
 
 
 class Item:

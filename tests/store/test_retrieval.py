@@ -1,0 +1,352 @@
+"""Retrieval through an open store: what is found, what must not be, and the index as a cache."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dreamsim.errors import RetrievalError
+from dreamsim.records.experience import Experience, ExperienceQuery, embedding_text
+from dreamsim.store.lexical import LexicalEncoder
+from dreamsim.store.partition import rounded
+from dreamsim.store.store import Store, open_store
+from tests.store.samples import action_of, make_episode, query_like, state_of
+
+
+class CountingEncoder(LexicalEncoder):
+    """The default encoder, counting what it is asked; fails while `broken`."""
+
+    def __init__(self, dimension: int = 128) -> None:
+        super().__init__(dimension)
+        self.calls: list[int] = []
+        self.threads: set[int] = set()
+        self.broken = False
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if self.broken:
+            raise RetrievalError("the encoder is broken")
+        self.calls.append(len(texts))
+        self.threads.add(threading.get_ident())
+        return super().encode(texts)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite3"
+
+
+async def ids_of(store: Store, query: ExperienceQuery) -> list[str]:
+    return [experience.id for experience in await store.retrieve(query)]
+
+
+async def test_an_experience_is_the_step_that_was_stored(path: Path) -> None:
+    episode = make_episode(3)
+    async with open_store(path) as store:
+        await store.add(episode)
+        await store.flush()
+        found, *_ = await store.retrieve(query_like(3, step=1))
+    assert found.similarity == pytest.approx(1.0, abs=1e-3)
+    assert found == Experience(
+        id=f"{episode.id}:1",
+        episode_id=episode.id,
+        task_key=episode.task.key,
+        environment="house",
+        fold="train",
+        source="real",
+        instruction="task 3",
+        state=state_of(3, 1).lines,
+        action=action_of(3, 1),
+        changes=found.changes,
+        next_state=state_of(3, 2).lines,
+        reasoning="",
+        reward=0.0,
+        outcome="running",
+        similarity=found.similarity,
+    )
+
+
+async def test_the_store_finds_what_brute_force_finds(path: Path) -> None:
+    encoder = LexicalEncoder()
+    episodes = [make_episode(number) for number in range(60)]
+    async with open_store(path, encoder=encoder) as store:
+        await store.add_all(episodes)
+        await store.flush()
+        queries = [query_like(number, step=1, k=5) for number in range(60, 90)]
+        found = [await store.retrieve(query) for query in queries]
+    texts: dict[str, None] = {}
+    for number in range(60):
+        for step in range(3):
+            texts[embedding_text(state_of(number, step).lines, action_of(number, step))] = None
+    vectors = rounded(encoder.encode(list(texts))).astype(np.float64)
+    for query, experiences in zip(queries, found, strict=True):
+        asked = rounded(encoder.encode([embedding_text(query.state, query.action)]))[0]
+        best = np.sort(vectors @ asked)[::-1][:5]
+        assert [experience.similarity for experience in experiences] == best.tolist()
+        assert len({(experience.state, experience.action) for experience in experiences}) == 5
+
+
+async def test_only_what_the_query_asks_for_is_found(path: Path) -> None:
+    async with open_store(path) as store:
+        await store.add(make_episode(1))
+        await store.add(make_episode(1, environment="shop"))
+        await store.add(make_episode(1, fold="test"))
+        await store.add(make_episode(1, source="dreamed", run="dream"))
+        await store.add(make_episode(1, purpose="training", run="training"))
+        await store.flush()
+
+        async def found(**changes: Any) -> set[tuple[str, str, str]]:
+            experiences = await store.retrieve(query_like(1, k=99, **changes))
+            return {(e.environment, e.fold, e.source) for e in experiences}
+
+        assert await found() == {("house", "train", "real"), ("shop", "train", "real")}
+        assert await found(environment="shop") == {("shop", "train", "real")}
+        assert await found(environment="nowhere") == set()
+        assert await found(folds=("test",)) == {("house", "test", "real")}
+        assert await found(sources=("dreamed",)) == {("house", "train", "dreamed")}
+        assert await found(sources=()) == set()
+        purposes = await store.retrieve(query_like(1, purposes=("training",)))
+        assert {experience.id.partition(":")[0] for experience in purposes} == {
+            make_episode(1, purpose="training", run="training").id
+        }
+
+
+async def test_evaluation_episodes_are_never_found(path: Path) -> None:
+    async with open_store(path) as store:
+        await store.add(make_episode(1, purpose="evaluation"))
+        await store.flush()
+        assert store.statistics().indexed == 0
+        purposes = ("evaluation", "experience", "training")
+        assert await store.retrieve(query_like(1, purposes=purposes)) == ()
+
+
+async def test_the_excluded_task_is_never_found_whatever_the_run(path: Path) -> None:
+    async with open_store(path) as store:
+        for repeat in range(5):
+            await store.add(make_episode(1, repeat=repeat, run=f"run {repeat}"))
+            await store.add(make_episode(2, repeat=repeat))
+        await store.flush()
+        key = make_episode(1).task.key
+        found = await store.retrieve(query_like(1, k=50, exclude_task=key))
+        assert {experience.task_key for experience in found} == {make_episode(2).task.key}
+
+
+async def test_queries_asked_at_once_are_answered_in_few_batches_off_the_loop(path: Path) -> None:
+    encoder = CountingEncoder()
+    async with open_store(path, encoder=encoder) as store:
+        await store.add_all(make_episode(number) for number in range(20))
+        await store.flush()
+        answers: dict[int, list[str]] = {}
+
+        async def ask(number: int) -> None:
+            answers[number] = await ids_of(store, query_like(number % 40, step=number % 3))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(400):
+                tasks.start_soon(ask, number)
+        statistics = store.statistics()
+        assert statistics.queries == 400
+        assert statistics.query_batches <= 8
+        assert threading.get_ident() not in encoder.threads
+        for number in range(0, 400, 37):
+            assert await ids_of(store, query_like(number % 40, step=number % 3)) == answers[number]
+
+
+async def test_an_asker_who_is_cancelled_leaves_the_others_their_answers(path: Path) -> None:
+    async with open_store(path) as store:
+        await store.add(make_episode(1))
+        await store.flush()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.retrieve(query_like(1))
+        assert scope.cancelled_caught
+        assert len(await store.retrieve(query_like(1))) == 3
+
+
+async def test_an_encoder_that_fails_fails_the_query_and_loses_no_step(path: Path) -> None:
+    encoder = CountingEncoder()
+    async with open_store(path, encoder=encoder) as store:
+        await store.add_durable(make_episode(1))
+        await store.flush()
+        encoder.broken = True
+        await store.add_durable(make_episode(2))
+        with pytest.raises(RetrievalError, match="broken"):
+            await store.retrieve(query_like(2))
+        with pytest.raises(RetrievalError, match="behind"):
+            await store.flush()
+        encoder.broken = False
+        await store.add_durable(make_episode(3))
+        await store.flush()
+        assert len(await store.retrieve(query_like(2, k=9))) == 9
+
+
+async def reopened(path: Path, encoder: CountingEncoder) -> tuple[str | None, int, list[str]]:
+    """Why the index was rebuilt, the texts encoded for that, and an answer."""
+    encoder.calls.clear()
+    async with open_store(path, encoder=encoder) as store:
+        await store.flush()
+        encoded = sum(encoder.calls)
+        answer = await ids_of(store, query_like(4))
+        return store.statistics().index_rebuilt, encoded, answer
+
+
+async def filled(path: Path, encoder: CountingEncoder) -> list[str]:
+    async with open_store(path, encoder=encoder) as store:
+        await store.add_all(make_episode(number) for number in range(30))
+        await store.flush()
+        return await ids_of(store, query_like(4))
+
+
+def index_files(path: Path) -> Path:
+    return path.with_name(path.name + ".index")
+
+
+async def test_a_saved_index_is_used_without_encoding_anything(path: Path) -> None:
+    encoder = CountingEncoder()
+    answer = await filled(path, encoder)
+    assert await reopened(path, encoder) == (None, 0, answer)
+
+
+def truncate(directory: Path) -> None:
+    file = next(directory.glob("*.usearch"))
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def corrupt(directory: Path) -> None:
+    file = next(directory.glob("*.usearch"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+def delete_file(directory: Path) -> None:
+    next(directory.glob("*.usearch")).unlink()
+
+
+def delete_manifest(directory: Path) -> None:
+    (directory / "manifest.json").unlink()
+
+
+def garble_manifest(directory: Path) -> None:
+    (directory / "manifest.json").write_text("{")
+
+
+def change_format(directory: Path) -> None:
+    manifest = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (truncate, "checksum"),
+        (corrupt, "checksum"),
+        (delete_file, "missing"),
+        (delete_manifest, "missing"),
+        (garble_manifest, "damaged"),
+        (change_format, "another format"),
+    ],
+)
+async def test_a_damaged_index_is_rebuilt(path: Path, damage: Callable[[Path], None], reason: str) -> None:
+    encoder = CountingEncoder()
+    answer = await filled(path, encoder)
+    await anyio.to_thread.run_sync(damage, index_files(path))
+    why, encoded, again = await reopened(path, encoder)
+    assert why is not None
+    assert reason in why
+    assert encoded > 0
+    assert again == answer
+    assert await reopened(path, encoder) == (None, 0, answer)
+
+
+async def test_another_encoder_rebuilds_the_index(path: Path) -> None:
+    await filled(path, CountingEncoder())
+    why, encoded, _ = await reopened(path, CountingEncoder(64))
+    assert why is not None
+    assert "encoder" in why
+    assert encoded > 0
+
+
+async def test_an_index_that_is_behind_encodes_only_what_it_lacks(path: Path) -> None:
+    encoder = CountingEncoder()
+    await filled(path, encoder)
+    async with open_store(path, encoder=None) as store:
+        await store.add_all(make_episode(number) for number in range(30, 33))
+    why, encoded, answer = await reopened(path, encoder)
+    assert why is None
+    assert 0 < encoded <= 9
+    async with open_store(path, encoder=encoder) as store:
+        assert await ids_of(store, query_like(4)) == answer
+
+
+async def test_the_index_of_another_database_is_not_used(path: Path, tmp_path: Path) -> None:
+    encoder = CountingEncoder()
+    answer = await filled(path, encoder)
+    other = tmp_path / "other.sqlite3"
+    async with open_store(other, encoder=encoder) as store:
+        await store.add_all(make_episode(number) for number in range(1, 31))
+        await store.flush()
+    await anyio.to_thread.run_sync(lambda: swap(index_files(path), index_files(other)))
+    why, _, again = await reopened(path, encoder)
+    assert why is not None
+    assert "other rows" in why
+    assert again == answer
+
+
+def swap(one: Path, other: Path) -> None:
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+async def test_a_reader_retrieves_and_leaves_the_index_as_it_was(path: Path) -> None:
+    encoder = CountingEncoder()
+    answer = await filled(path, encoder)
+    await anyio.to_thread.run_sync(delete_manifest, index_files(path))
+    async with open_store(path, encoder=encoder, read_only=True) as store:
+        assert await ids_of(store, query_like(4)) == answer
+    assert not (index_files(path) / "manifest.json").exists()
+
+
+async def test_a_reader_who_never_asks_loads_no_index(path: Path) -> None:
+    encoder = CountingEncoder()
+    await filled(path, encoder)
+    encoder.calls.clear()
+    async with open_store(path, encoder=encoder, read_only=True) as store:
+        assert (await store.counts()).episodes == 30
+        assert store.statistics().indexed == 0
+
+
+async def test_answers_come_while_the_store_is_being_written(path: Path) -> None:
+    async def write(store: Store) -> None:
+        for number in range(30, 80):
+            await store.add_durable(make_episode(number))
+
+    async def ask(store: Store) -> None:
+        for number in range(30):
+            assert len(await store.retrieve(query_like(number))) == 4
+
+    async with open_store(path) as store:
+        await store.add_all(make_episode(number) for number in range(30))
+        await store.flush()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write, store)
+            tasks.start_soon(ask, store)
+            tasks.start_soon(ask, store)
+        await store.flush()
+        assert (await store.counts()).episodes == 80
+        assert store.statistics().indexed == len(
+            {
+                embedding_text(state_of(number, step).lines, action_of(number, step))
+                for number in range(80)
+                for step in range(3)
+            }
+        )
