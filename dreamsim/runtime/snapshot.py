@@ -77,7 +77,7 @@ class StuckEpisode:
     seconds: float
     """How long it has been there."""
     awaiting: str
-    """The innermost coroutine it waits in, with file and line; empty when that cannot be told."""
+    """The last coroutines of its chain of awaits, with file and line; empty when that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

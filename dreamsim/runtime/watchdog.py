@@ -19,6 +19,7 @@ SAMPLE_SECONDS = 0.05
 LOOK_EVERY_SAMPLES = 100
 STUCK_SECONDS = 60.0
 NAMED_AT_MOST = 5
+LINKS_SHOWN = 8
 
 
 async def watch(telemetry: Telemetry, *, stuck_seconds: float = STUCK_SECONDS) -> None:
@@ -46,18 +47,18 @@ def find_stuck(telemetry: Telemetry, stuck_seconds: float) -> tuple[StuckEpisode
             step=live.step,
             station=live.station,
             seconds=now - live.since,
-            awaiting=_innermost(awaited, f"episode {live.id}"),
+            awaiting=_awaits(awaited, f"episode {live.id}"),
         )
         for live in still[:NAMED_AT_MOST]
     )
 
 
-def _innermost(coroutines: Mapping[str | None, Any], task_name: str) -> str:
-    """Where the chain of awaits of a task ends, as `function (file:line)`."""
-    coroutine, said = coroutines.get(task_name), ""
+def _awaits(coroutines: Mapping[str | None, Any], task_name: str) -> str:
+    """The last links of a task's chain of awaits, as `function (file:line) > function (file:line)`."""
+    coroutine, chain = coroutines.get(task_name), []
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
         if frame is not None:
-            said = f"{coroutine.__qualname__} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
+            chain.append(f"{coroutine.__qualname__} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})")
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-    return said
+    return " > ".join(chain[-LINKS_SHOWN:])
