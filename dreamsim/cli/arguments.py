@@ -38,11 +38,11 @@ def store_of(store: str | None, run: str | None) -> Path:
         UsageError: there is none.
     """
     if store is not None:
-        path = Path(store)
+        path = Path(store).absolute()
         if not path.is_file():
             raise UsageError(f"no store at {path}")
         return path
-    directory = Path(run) if run is not None else latest_run()
+    directory = (Path(run) if run is not None else latest_run()).absolute()
     config = directory / CONFIG
     if not config.is_file():
         path = directory / STORE

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Do the verb."""
     given = parser().parse_args(arguments)
-    return anyio.run(_collect, given, settings_of(given))
+    return anyio.run(_collect, Path(given.store).absolute(), given, settings_of(given))
 
 
 def settings_of(given: argparse.Namespace) -> CollectSettings:
@@ -92,7 +92,7 @@ def settings_of(given: argparse.Namespace) -> CollectSettings:
     return settings
 
 
-async def _collect(given: argparse.Namespace, settings: CollectSettings) -> int:
+async def _collect(where: Path, given: argparse.Namespace, settings: CollectSettings) -> int:
     from dreamsim_adapters.environments.textworld_express.collect import collect
 
     interrupts = Interrupts()
@@ -102,7 +102,7 @@ async def _collect(given: argparse.Namespace, settings: CollectSettings) -> int:
         await tasks.start(interrupts.listen)
         try:
             with interrupts.setting_up():
-                async with open_store(given.store, encoder=None) as store:
+                async with open_store(where, encoder=None) as store:
                     finished = await store.finished_ids(settings.run)
                     report = await collect(settings, _Kept(store, interrupts), finished=finished, progress=_progress)
         except UsageError as error:
@@ -115,7 +115,7 @@ async def _collect(given: argparse.Namespace, settings: CollectSettings) -> int:
         return exits.INTERRUPTED
     print(describe(report))
     if given.jsonl is not None:
-        async with open_store(given.store, encoder=None, read_only=True) as store:
+        async with open_store(where, encoder=None, read_only=True) as store:
             written = await export_jsonl(Path(given.jsonl), store.episodes(EpisodeFilter(run=settings.run)))
         print(f"{given.jsonl}: {written.episodes:,} episodes with {written.steps:,} steps")
     return exits.FAILED if report.errors else exits.DONE

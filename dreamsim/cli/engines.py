@@ -16,7 +16,7 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from dreamsim.cli.tasks import DATA
-from dreamsim.protocols import Engine
+from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
 
 Say = Callable[[str], Awaitable[None]]
@@ -47,7 +47,9 @@ def tokenizer_source(role: PolicySection | ExperienceSection, name: str) -> str:
 
 
 @asynccontextmanager
-async def open_engines(settings: Settings, say: Say, *, logs: Path) -> AsyncIterator[Engines]:
+async def open_engines(
+    settings: Settings, tokenizers: Mapping[Role, Tokenizer], say: Say, *, logs: Path
+) -> AsyncIterator[Engines]:
     """Start what the settings name.
 
     Raises:
@@ -57,14 +59,18 @@ async def open_engines(settings: Settings, say: Say, *, logs: Path) -> AsyncIter
     async with AsyncExitStack() as opened:
         if settings.one_engine:
             await say(f"starting {policy.model} for both roles")
-            opening = _opening(settings, "policy", logs, adapters=_adapters(settings, "policy", "experience"))
+            opening = _opening(
+                settings, "policy", tokenizers, logs, adapters=_adapters(settings, "policy", "experience")
+            )
             engine = await opened.enter_async_context(opening)
             yield Engines(policy=engine, experience=engine)
             return
         await say(f"starting {policy.model} as policy and {experience.model} as experience model")
         openings = {
-            "policy": _opening(settings, "policy", logs, adapters=_adapters(settings, "policy")),
-            "experience": _opening(settings, "experience", logs, adapters=_adapters(settings, "experience")),
+            "policy": _opening(settings, "policy", tokenizers, logs, adapters=_adapters(settings, "policy")),
+            "experience": _opening(
+                settings, "experience", tokenizers, logs, adapters=_adapters(settings, "experience")
+            ),
         }
         if await to_thread.run_sync(
             GPU.exists
@@ -119,11 +125,16 @@ def _adapters(settings: Settings, *names: Role) -> dict[str, Path]:
 
 
 def _opening(
-    settings: Settings, name: Role, logs: Path, *, adapters: Mapping[str, Path]
+    settings: Settings,
+    name: Role,
+    tokenizers: Mapping[Role, Tokenizer],
+    logs: Path,
+    *,
+    adapters: Mapping[str, Path],
 ) -> AbstractAsyncContextManager[Engine]:
     role: PolicySection | ExperienceSection = getattr(settings, name)
     if role.kind == "http":
-        return _server(settings, role)
+        return _server(settings, role, tokenizers[name])
     from dreamsim.engines.vllm_local import open_vllm_engine
     from dreamsim.engines.vllm_settings import VllmSettings
 
@@ -151,7 +162,9 @@ def _opening(
     )
 
 
-def _server(settings: Settings, role: PolicySection | ExperienceSection) -> AbstractAsyncContextManager[Engine]:
+def _server(
+    settings: Settings, role: PolicySection | ExperienceSection, tokenizer: Tokenizer
+) -> AbstractAsyncContextManager[Engine]:
     from dreamsim.engines.openai_http import HttpSettings, open_http_engine
 
     assert role.url is not None, "checked by the settings"
@@ -161,5 +174,8 @@ def _server(settings: Settings, role: PolicySection | ExperienceSection) -> Abst
             model=role.model,
             api_key_variable=role.api_key_variable,
             concurrency=settings.run.concurrency,
-        )
+            max_model_len=role.vllm.max_model_len,
+            require_token_ids=role.require_token_ids,
+        ),
+        tokenizer=tokenizer,
     )

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
-from dreamsim.cli.engines import open_engines, tokenizer_source
-from dreamsim.cli.frames import Frame, frame_of
+from dreamsim.cli.engines import Role, open_engines, tokenizer_source
+from dreamsim.cli.tasks import DATA
+from dreamsim.engines.tokenizers import ChatFrame, chat_frame, load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.environment import DreamEnvironment
 from dreamsim.experience.model import ExperienceModel, ExperienceSettings
@@ -55,12 +56,11 @@ async def open_roles(
     if settings.experience.kind == "scripted":
         yield scripted_roles(settings)
         return
-    from dreamsim.engines.tokenizers import load_tokenizer
-
     async with AsyncExitStack() as opened:
-        playing = await to_thread.run_sync(_prepare, settings.policy, "policy", load_tokenizer)
-        dreaming = await to_thread.run_sync(_prepare, settings.experience, "experience", load_tokenizer)
-        engines = await opened.enter_async_context(open_engines(settings, say, logs=logs))
+        playing = await to_thread.run_sync(_prepare, settings.policy, "policy")
+        dreaming = await to_thread.run_sync(_prepare, settings.experience, "experience")
+        tokenizers: dict[Role, Tokenizer] = {"policy": playing.tokenizer, "experience": dreaming.tokenizer}
+        engines = await opened.enter_async_context(open_engines(settings, tokenizers, say, logs=logs))
         policy = LanguageModelPolicy(
             MeasuredEngine(engines.policy, telemetry),
             playing.tokenizer,
@@ -81,19 +81,33 @@ class Prepared:
 
     tokenizer: Tokenizer
     """Its tokenizer."""
-    frame: Frame
+    frame: ChatFrame
     """Ids before and after every prompt."""
     trained: Mapping[str, Any]
     """What `dreamsim.json` says."""
 
 
-def _prepare(
-    role: PolicySection | ExperienceSection, name: str, load_tokenizer: Callable[[str], Tokenizer]
-) -> Prepared:
+def _prepare(role: PolicySection | ExperienceSection, name: str) -> Prepared:
     source = tokenizer_source(role, name)
     trained = trained_with(Path(source))
-    tokenizer = load_tokenizer(source)
-    return Prepared(tokenizer=tokenizer, frame=frame_of(role, name, tokenizer, trained), trained=trained)
+    frame = frame_of(role, name, source, trained)
+    return Prepared(tokenizer=load_tokenizer(source), frame=frame, trained=trained)
+
+
+def frame_of(role: PolicySection | ExperienceSection, name: str, source: str, trained: Mapping[str, Any]) -> ChatFrame:
+    """The frame of a role's prompts: as the user says, else as it was trained, else its chat template's.
+
+    Raises:
+        ConfigurationError: a chat frame is asked for, and the model has no template.
+    """
+    layout = role.layout if role.layout != "auto" else trained.get("layout", "auto")
+    if layout == "plain":
+        return ChatFrame()
+    system = (DATA / "prompts" / f"{name}.system.md").read_text(encoding="utf-8").strip()
+    frame = chat_frame(source, system)
+    if frame is None and layout == "chat":
+        raise ConfigurationError(f"{name}.layout = chat, but {role.model} has no chat template: use plain")
+    return ChatFrame() if frame is None else frame
 
 
 def trained_with(directory: Path) -> Mapping[str, Any]:
@@ -129,7 +143,7 @@ def policy_settings(role: PolicySection, prepared: Prepared) -> PolicySettings:
         samples=role.samples,
         head=prepared.frame.head,
         tail=prepared.frame.tail,
-        adapter=None if role.adapter is None else "policy",
+        adapter=_adapter(role, "policy"),
     )
 
 
@@ -156,8 +170,13 @@ def experience_settings(role: ExperienceSection, prepared: Prepared) -> Experien
         top_p=role.top_p,
         samples=role.samples,
         same_environment=role.same_environment,
-        adapter=None if role.adapter is None else "experience",
+        adapter=_adapter(role, "experience"),
     )
+
+
+def _adapter(role: PolicySection | ExperienceSection, name: Role) -> str | None:
+    """What requests call the adapter: a server has its own names, our engines call it by the role."""
+    return role.adapter if role.adapter is None or role.kind == "http" else name
 
 
 def _first(given: T | None, trained: Mapping[str, Any], name: str, default: T) -> T:

@@ -29,11 +29,12 @@ def import_main(arguments: Sequence[str]) -> int:
     parser.add_argument("--run-name", default="import", help="run of episodes that name none (default: import)")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad lines out, and say which")
     parser.add_argument("--encoder", default="lexical", help="as --store.encoder of a run (default: lexical)")
-    return anyio.run(_import, parser.parse_args(arguments))
+    given = parser.parse_args(arguments)
+    return anyio.run(_import, Path(given.store).absolute(), given)
 
 
-async def _import(given: argparse.Namespace) -> int:
-    async with open_store(given.store, encoder=given.encoder) as store:
+async def _import(where: Path, given: argparse.Namespace) -> int:
+    async with open_store(where, encoder=given.encoder) as store:
         for name in given.files:
             report = await import_jsonl(name, store, on_bad="skip" if given.skip_bad else "fail", run=given.run_name)
             for bad in report.bad_lines:

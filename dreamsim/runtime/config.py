@@ -129,6 +129,9 @@ class RoleSection(Section):
     engine: EngineKind = setting("auto", "`auto` is `http` when a url is given, else `vllm` in this process")
     url: OptionalText = setting(None, "an OpenAI-compatible server, as http://host:8000/v1", pattern=r"^https?://\S+$")
     api_key_variable: str = setting("OPENAI_API_KEY", "environment variable that holds the server's key, if any")
+    require_token_ids: bool = setting(
+        True, "refuse a server that gives no token ids; no: tokenize its text here, which cannot be trained on"
+    )
     tokenizer: OptionalText = setting(None, "where the tokenizer is; default: with the model")
     adapter: OptionalText = setting(None, "LoRA adapter (a directory) on top of the model")
     layout: Frame = setting("auto", "frame of the prompt; `auto` is `chat` where the model has a chat template")
@@ -178,6 +181,7 @@ class PolicySection(RoleSection):
 class ExperienceSection(RoleSection):
     """The experience model that dreams the environment."""
 
+    require_token_ids: bool = setting(False, "refuse a server that gives no token ids; no: tokenize its text here")
     temperature: float = setting(0.0, "of the first answer; 0 is greedy", ge=0, le=10)
     retry_temperature: float = setting(0.7, "of further answers, when one did not parse", ge=0, le=10)
     max_tokens: OptionalInt = setting(None, "longest answer; default: as trained, else 1024", unit="tokens", ge=1)
