@@ -49,10 +49,9 @@ VERBS = (
     Verb(
         name="train-experience-model",
         text="train a model to dream an environment",
-        module="dreamsim.cli.train",
-        entry="experience_model_main",
+        module="dreamsim.cli.train_experience_model",
     ),
-    Verb(name="train-policy", text="clone a policy from successful episodes", module="dreamsim.cli.train", entry="policy_main"),
+    Verb(name="train-policy", text="clone a policy from successful episodes", module="dreamsim.cli.train_policy"),
 )
 
 
