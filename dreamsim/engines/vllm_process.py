@@ -164,6 +164,8 @@ def _enter(log_path: str, leash: Connection, environment: Mapping[str, str]) -> 
     os.dup2(log, 2)
     os.close(log)
     os.environ.update(environment)
+    # A terminal sends Ctrl-C to the whole process group: the parent ends episodes in order, and then this process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     _log_with(logging.StreamHandler())
     threading.Thread(target=_end_with, args=(leash,), name="leash", daemon=True).start()
     return _run
