@@ -147,7 +147,10 @@ async def import_jsonl(
         async for chunk in chunks:
             found = [parsed.episode for parsed in chunk if parsed.episode is not None]
             stored = await store.known_ids([episode.id for episode in found])
-            new = {episode.id: episode for episode in reversed(found) if episode.id not in stored}
+            new: dict[str, Episode] = {}
+            for episode in found:
+                if episode.id not in stored:
+                    new.setdefault(episode.id, episode)
             known += len(found) - len(new)
             episodes += len(new)
             steps += sum(len(episode.transitions) for episode in new.values())
