@@ -1,0 +1,100 @@
+"""benchmarks/results/main-job.json: every figure with what is needed to believe it or to measure it again.
+
+In: estimates. Out: the file, with the figures replaced that were measured now and all others as they were.
+Always: each figure names value, interval, sample size, seeds, command, commit and machine; `dirty` commits say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamsim.cli.run_directory import write_whole
+from dreamsim.evaluation.intervals import Estimate
+
+ROOT = Path(__file__).parents[1]
+LEDGER = ROOT / "benchmarks" / "results" / "main-job.json"
+
+
+def record(
+    figures: Mapping[str, Estimate],
+    *,
+    seeds: Sequence[int],
+    ledger: Path = LEDGER,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `figures`; `more` goes beside each value."""
+    known: dict[str, Any] = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
+    common = {
+        "seeds": list(seeds),
+        "command": " ".join(["python", "-m", "benchmarks.main_job", *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": machine(),
+    }
+    for key, estimate in figures.items():
+        known[key] = {
+            "value": rounded(estimate.value),
+            "low": rounded(estimate.low),
+            "high": rounded(estimate.high),
+            "n": estimate.n,
+            **common,
+            **(more or {}),
+        }
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(ledger, json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n")
+
+
+def rounded(value: float | None) -> float | None:
+    """Six decimal places."""
+    return None if value is None else round(value, 6)
+
+
+def commit() -> str:
+    """The commit measured; with `-dirty` if files of the packages differ from it."""
+    said = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    packages = ("dreamsim", "adapters", "trainers", "benchmarks/*.py")
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no", "--", *packages],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return said + ("-dirty" if changed.strip() else "")
+
+
+def machine() -> str:
+    """Processor, cores this process may use, memory, system."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def shown(figures: Mapping[str, Estimate]) -> str:
+    """The figures as lines."""
+    return "\n".join(f"{key:<40}{_shown(estimate)}  n={estimate.n}" for key, estimate in figures.items())
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "none"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.4f}"
+    return f"{estimate.value:.4f}  [{estimate.low:.4f}, {estimate.high:.4f}]"
