@@ -51,7 +51,7 @@ class FastTokenizer:
         """Ids of `text`; a lone surrogate becomes a question mark."""
         try:
             ids = self._json.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError:
+        except (TypeError, UnicodeEncodeError):  # a lone surrogate
             ids = self._json.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
         return np.array(ids, dtype=np.int32)
 

@@ -56,7 +56,7 @@ class VllmSettings:
     gpu_memory_utilization: float | None = None
     """Share of the GPU's memory; None is vLLM's 0.9."""
     block_size: int | None = None
-    """Tokens of one cache block, the unit in which prefixes are shared; None is vLLM's (128 on a CPU, 16 on a GPU)."""
+    """Tokens of one cache block, the unit in which prefixes are shared; None is 32 on a CPU, else vLLM's choice."""
     enforce_eager: bool = True
     """No CUDA graphs, no compilation: starts in seconds."""
     enable_prefix_caching: bool = True
@@ -149,8 +149,10 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
     }
     arguments.update({name: value for name, value in optional.items() if value is not None})
     cache_gib = settings.kv_cache_gib
-    if cache_gib is None and on_cpu:
-        cache_gib = 2.0
+    if on_cpu:
+        # vLLM's own 128 leaves half of what a prompt shares outside whole blocks; below 32 there are no kernels.
+        arguments.setdefault("block_size", 32)
+        cache_gib = 2.0 if cache_gib is None else cache_gib
     if cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(cache_gib * GIB)
     if settings.speculative is not None:
