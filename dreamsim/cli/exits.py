@@ -21,14 +21,14 @@ INTERRUPTED: Final = 130
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`, also when a worker thread is still busy.
+    """End the process with `code`, without waiting for what has nothing left to say.
 
-    An encoder's call that was given up may run for seconds more; Python would wait for its thread, and the user's
-    terminal with it. Everything that has to be written is written by then.
+    An encoder's call that was given up may go on in its thread for seconds, and Python takes torch and vLLM apart for
+    seconds more; the user's terminal would wait for both. Everything that has to be written is written by then.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     busy = [thread for thread in threading.enumerate() if not thread.daemon]
-    if len(busy) > 1:
+    if len(busy) > 1 or "torch" in sys.modules:
         os._exit(code)
     sys.exit(code)
