@@ -98,12 +98,15 @@ def f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """2 TP / (2 TP + FP + FN) of rows (TP, FP, FN); NaN where there was nothing to find and nothing was found."""
     true, false, missed = counts[:, 0], counts[:, 1], counts[:, 2]
     whole = 2 * true + false + missed
-    return np.divide(2 * true, whole, out=np.full(len(counts), np.nan), where=whole > 0)
+    values: NDArray[np.float64] = np.divide(2 * true, whole, out=np.full(len(counts), np.nan), where=whole > 0)
+    return values
 
 
 def mean(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of rows (sum, number); NaN of nothing."""
-    return np.divide(counts[:, 0], counts[:, 1], out=np.full(len(counts), np.nan), where=counts[:, 1] > 0)
+    total, number = counts[:, 0], counts[:, 1]
+    values: NDArray[np.float64] = np.divide(total, number, out=np.full(len(counts), np.nan), where=number > 0)
+    return values
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:
