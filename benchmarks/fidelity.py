@@ -12,27 +12,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 
-from dreamsim.cli.engines import model_source, tokenizer_source
-from dreamsim.cli.models import Prepared, experience_settings, frame_of, trained_with
-from dreamsim.cli.tasks import experience_file
-from dreamsim.engines.tokenizers import load_tokenizer
-from dreamsim.engines.vllm_local import VllmEngine, open_vllm_engine
-from dreamsim.engines.vllm_settings import VllmSettings
+from benchmarks.roles import experiences, one_engine, prepared
+from dreamsim.cli.models import experience_settings
 from dreamsim.evaluation.fidelity import DreamForeteller, Foreteller, NearestNeighbour, StepRecord, foretell
 from dreamsim.evaluation.intervals import Estimate
 from dreamsim.evaluation.report import FidelityReport, fidelity_report
 from dreamsim.experience.model import ExperienceModel
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.config import Settings
-from dreamsim.store.jsonl import import_jsonl
 from dreamsim.store.queries import EpisodeFilter
-from dreamsim.store.store import Store, open_store
+from dreamsim.store.store import open_store
 
 POLICIES = ("gold", "random", "mixed", "mistaken")
 GAMES = 3
@@ -71,45 +66,6 @@ async def held_out(path: Path, seed: int, episodes: int) -> list[Episode]:
     return sorted(found, key=lambda episode: episode.id)
 
 
-@asynccontextmanager
-async def experiences(settings: Settings, work: Path) -> AsyncIterator[Store]:
-    """A store of the real experiences that the settings name."""
-    path = experience_file(settings)
-    if path is None:
-        raise SystemExit("store.experiences is none: there is nothing to retrieve from or to compare with")
-    stat = await anyio.Path(path).stat()
-    name = f"experiences-{path.name.partition('.')[0]}-{stat.st_size}.sqlite"
-    async with open_store(work / name, encoder=settings.store.encoder) as store:
-        await import_jsonl(path, store)
-        await store.flush()
-        yield store
-
-
-@asynccontextmanager
-async def experience_engine(settings: Settings, log: Path) -> AsyncIterator[VllmEngine]:
-    """The experience model's engine, alone."""
-    general, own = settings.vllm, settings.experience.vllm
-    wanted = VllmSettings(
-        model=model_source(settings.experience, "experience"),
-        dtype=own.dtype or general.dtype,
-        max_model_len=own.max_model_len or general.max_model_len,
-        max_num_seqs=own.max_num_seqs or general.max_num_seqs,
-        max_num_batched_tokens=own.max_num_batched_tokens or general.max_num_batched_tokens,
-        kv_cache_gib=own.kv_cache_gib or general.kv_cache_gib,
-        seeded=True,
-    )
-    async with open_vllm_engine(wanted, log_path=log) as engine:
-        yield engine
-
-
-def prepared(settings: Settings) -> Prepared:
-    """Tokenizer and prompt frame of the experience model."""
-    source = tokenizer_source(settings.experience, "experience")
-    trained = trained_with(Path(source))
-    frame = frame_of(settings.experience, "experience", source, trained)
-    return Prepared(tokenizer=load_tokenizer(source), frame=frame, trained=trained)
-
-
 async def measure(
     settings: Settings,
     work: Path,
@@ -134,8 +90,8 @@ async def measure(
 
         if baseline:
             await of(NearestNeighbour(store, same_environment=settings.experience.same_environment), "knn_")
-        ready = await anyio.to_thread.run_sync(prepared, settings)
-        async with experience_engine(settings, work / "vllm-fidelity.log") as engine:
+        ready = await anyio.to_thread.run_sync(prepared, settings.experience, "experience")
+        async with one_engine(settings, "experience", work / "vllm-fidelity.log", seeded=True) as engine:
             how = experience_settings(settings.experience, ready)
             model = ExperienceModel(engine, ready.tokenizer, how, store)
             await of(DreamForeteller(model, seed=seeds[0]), "")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamsim.runtime.intervals import score_interval
+from dreamsim.runtime.intervals import score_interval, wilson
 from dreamsim.runtime.seeds import generator
 
 RESAMPLES = 2000
@@ -40,12 +40,22 @@ class Estimate:
 NOTHING = Estimate(value=None, low=None, high=None, n=0)
 
 
+def proportion(successes: int, trials: int) -> Estimate:
+    """A share of independent trials, with Wilson's score interval.
+
+    Raises:
+        ValueError: more successes than trials, or fewer than none.
+    """
+    found = wilson(successes, trials)
+    return NOTHING if found.value is None else Estimate(value=found.value, low=found.low, high=found.high, n=trials)
+
+
 def share(successes: Sequence[int], trials: Sequence[int]) -> Estimate:
     """A share of trials that come in clusters (the steps of an episode): one entry of both sequences per cluster.
 
     Wilson's score interval at the effective sample size n / d. The design effect d is the variance of the ratio
     estimate, m/(m-1) Σ (kᵢ - p nᵢ)² / n² over m clusters (Cochran 1977, eq. 6.13 without the finite population), over
-    the binomial p (1 - p) / n, and at least 1. With one trial per cluster this is Wilson's interval of the share.
+    the binomial p (1 - p) / n, and at least 1.
 
     Raises:
         ValueError: more successes than trials in a cluster, or sequences of unequal length.

@@ -13,6 +13,7 @@ from dreamsim.evaluation.intervals import (
     f1,
     mean,
     over_seeds,
+    proportion,
     share,
     student_quantile,
 )
@@ -46,6 +47,12 @@ def test_single_trials_give_wilsons_interval_or_a_wider_one(hits: list[bool]) ->
     assert estimate.low <= plain.low + 1e-12
     assert estimate.high >= plain.high - 1e-12
     assert estimate.high - estimate.low <= (plain.high - plain.low) * math.sqrt(2.0)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_proportion_is_wilsons(sample: tuple[int, int]) -> None:
+    estimate, plain = proportion(*sample), wilson(*sample)
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (plain.value, plain.low, plain.high, sample[1])
 
 
 def test_steps_that_succeed_together_count_as_few_trials() -> None:
