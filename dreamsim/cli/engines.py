@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import anyio
 from anyio import to_thread
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from dreamsim.cli.tasks import DATA
 from dreamsim.protocols import Engine, Tokenizer
@@ -81,38 +82,64 @@ async def open_engines(
         yield Engines(policy=engines["policy"], experience=engines["experience"])
 
 
-@asynccontextmanager
-async def opened_together(
-    openings: Mapping[str, AbstractAsyncContextManager[Engine]],
-) -> AsyncIterator[dict[str, Engine]]:
-    """Open several engines at the same time; the first failure ends the others and is raised as it is."""
-    engines: dict[str, Engine] = {}
-    failures: list[Exception] = []
-    closing = anyio.Event()
+class opened_together(AbstractAsyncContextManager[dict[str, Engine]]):  # noqa: N801 - used like a function
+    """Open several engines at the same time.
 
-    async def hold(name: str, opening: AbstractAsyncContextManager[Engine], *, task_status: TaskStatus[None]) -> None:
-        # Each engine is opened and closed in one task, as cancel scopes inside it demand.
+    The first failure closes the others and is raised as it is; so is an error of the block.
+    """
+
+    def __init__(self, openings: Mapping[str, AbstractAsyncContextManager[Engine]]) -> None:
+        self._openings = openings
+        self._engines: dict[str, Engine] = {}
+        self._failures: list[Exception] = []
+        self._closing = anyio.Event()
+        self._holders: TaskGroup
+
+    async def __aenter__(self) -> dict[str, Engine]:
+        self._holders = anyio.create_task_group()
+        await self._holders.__aenter__()
         try:
-            async with opening as engines[name]:
+            async with anyio.create_task_group() as starting:
+                for name, opening in self._openings.items():
+                    starting.start_soon(self._holders.start, self._hold, name, opening)
+        except BaseException as error:
+            await self._close(type(error), error, error.__traceback__)
+            raise
+        if self._failures:
+            await self._close(None, None, None)
+        return self._engines
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._close(kind, error, trace)
+
+    async def _close(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._closing.set()
+        if kind is not None and issubclass(kind, anyio.get_cancelled_exc_class()):
+            return await self._holders.__aexit__(kind, error, trace)
+        # The block's own error is not given to the group, which would wrap it.
+        await self._holders.__aexit__(None, None, None)
+        if self._failures and error is None:
+            raise self._failures[0]
+        return None
+
+    async def _hold(
+        self, name: str, opening: AbstractAsyncContextManager[Engine], *, task_status: TaskStatus[None]
+    ) -> None:
+        # Each engine is opened and closed in one task, as the cancel scopes inside it demand.
+        started = False
+        try:
+            async with opening as self._engines[name]:
+                started = True
                 task_status.started()
-                await closing.wait()
-        except Exception as error:
-            if closing.is_set():
-                raise
-            failures.append(error)
-            task_status.started()
-
-    async with anyio.create_task_group() as holders:
-        async with anyio.create_task_group() as starting:
-            for name, opening in openings.items():
-                starting.start_soon(holders.start, hold, name, opening)
-        try:
-            if not failures:
-                yield engines
-        finally:
-            closing.set()
-    if failures:
-        raise failures[0]
+                await self._closing.wait()
+        except Exception as error:  # noqa: BLE001 - raised by whoever opened us
+            self._failures.append(error)
+            if not started:
+                task_status.started()
 
 
 def _adapters(settings: Settings, *names: Role) -> dict[str, Path]:
