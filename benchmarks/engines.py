@@ -48,7 +48,6 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "bound-1": {"cpu_cores": "0"},
     "bound-2": {"cpu_cores": "0-1"},
     "worker-process": {"worker_process": True},
-    "worker-process-auto": {"worker_process": True, "cpu_cores": "auto"},
     "compiled": {"enforce_eager": False},
     "lookup": {"speculative": PromptLookup()},
     "two-engines": {},
@@ -153,9 +152,7 @@ async def measure(name: str, model: Path, scratch: Path, episodes: int) -> dict[
     several = [settings]
     adapters: list[str | None] = [None]
     if name.startswith("two-engines"):
-        cores = (
-            ("0", "1") if name.endswith("own-core") else ("nobind",) * 2 if name.endswith("nobind") else ("auto",) * 2
-        )
+        cores = ("0", "1") if name.endswith("bound") else ("", "")
         several = [dataclasses.replace(settings, cpu_cores=core, max_num_seqs=256) for core in cores]
     elif name.startswith("two-adapters"):
         paths = {f"adapter-{number}": scratch / f"adapter-{number}" for number in range(2)}

@@ -23,7 +23,7 @@ import anyio.to_thread
 import numpy as np
 
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
-from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, start_environment
+from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, root_cause, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError, MissingExtraError
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
@@ -236,7 +236,8 @@ async def _start(settings: VllmSettings, leash: Leash) -> Any:
                 await _stop(llm, settings)
         raise
     if failure is not None:
-        problem = f"vLLM did not start with {settings.model}: {failure} (more in {leash.log_path})"
+        why = root_cause(leash.log_path) if "root cause" in str(failure) else None
+        problem = f"vLLM did not start with {settings.model}: {why or failure} (more in {leash.log_path})"
         raise ConfigurationError(problem) from failure
     return llm
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 GRACE_S: Final = 3.0
+LOOKED_AT: Final = 200_000
+ERROR_LINE: Final = re.compile(r"^(?:\(.*?\) )?(?:ERROR .*?\] )?((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
 CORES: Final = "DREAMSIM_ENGINE_CORES"
 
 
@@ -85,6 +88,18 @@ class _Starts:
 _STARTS = _Starts()
 _LOCK = threading.Lock()
 _STARTING = threading.local()
+
+
+def root_cause(log_path: Path) -> str | None:
+    """The last error in a log: where vLLM says only that its process failed, this says why."""
+    try:
+        with log_path.open("rb") as log:
+            log.seek(max(0, log_path.stat().st_size - LOOKED_AT))
+            told = log.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    found = ERROR_LINE.findall(told)
+    return str(found[-1]).strip() if found else None
 
 
 def has_gpu() -> bool:

@@ -200,8 +200,8 @@ def _cores(told: str) -> list[int]:
     numbers: list[int] = []
     try:
         for part in told.split(",") if told else ():
-            first, _, last = part.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            numbers += range(int(first), int(last if dash else first) + 1)
     except ValueError:
         raise ConfigurationError(f"cpu_cores = {told!r}: write numbers as in 0-3,6") from None
     available = os.sched_getaffinity(0)

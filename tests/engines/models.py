@@ -1,0 +1,30 @@
+"""Tiny models with random weights, for tests on the real vLLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+VOCABULARY = 256
+CONTEXT = 256
+
+
+def random_llama(path: Path, *, seed: int = 0) -> Path:
+    """A Llama of two layers, in float32, so that it can be compared; saved at `path`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=128,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
