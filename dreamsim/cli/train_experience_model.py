@@ -77,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             model=given.model,
             layout=layout,
             step_share=given.step_share,
+            drills=given.drills,
             rename_share=given.rename_share,
             rename_keep=tuple(filter(None, given.rename_keep.split(","))),
             rename_knowledge=given.rename_knowledge,

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--failures", action="store_true", help="imitate episodes that did not succeed, too")
     parser.add_argument("--decision-tokens", type=int, default=24, help="most tokens of a decision when asked")
     parser.add_argument("--tokenizer", help="directory of a tokenizer for a tiny model; default: made from the data")
-    parser.add_argument("--shape", default="", help="of a tiny model: width,layers,heads,key-value heads,MLP width")
+    parser.add_argument("--shape", default="", help="of a tiny model: width,layers,heads,MLP width")
     given = parser.parse_args(list(arguments))
     episodes = episodes_of(given.data)
     with training_packages():

@@ -92,7 +92,7 @@ async def test_what_does_not_parse_is_sampled_again_with_another_seed() -> None:
 
 async def test_a_step_without_a_valid_answer_ends_the_episode_with_the_reason() -> None:
     async with dreaming(Asked("nonsense")).session(TASK, episode_id="e", seed=0) as session:
-        with pytest.raises(ExperienceError, match="3 samples.*reasoning is missing"):
+        with pytest.raises(ExperienceError, match=r"3 samples.*reasoning is missing"):
             await session.step("take egg")
 
 

@@ -61,14 +61,13 @@ def test_substance_is_never_made_up(written: str, problem: str) -> None:
         parse_answer(written, RULES)
 
 
-@given(st.one_of(texts(200), st.lists(texts(20), max_size=8).map(lambda parts: "<state>".join(parts))))
+@given(st.one_of(texts(200), st.lists(texts(20), max_size=8).map("<state>".join)))
 def test_any_text_is_an_answer_or_a_parse_error(written: str) -> None:
     try:
         answer = parse_answer(written, RULES)
-    except ParseError as error:
-        assert str(error)
-    else:
-        assert RULES.minimum_reward <= answer.reward <= RULES.maximum_reward
+    except ParseError:
+        return
+    assert RULES.minimum_reward <= answer.reward <= RULES.maximum_reward
 
 
 @given(

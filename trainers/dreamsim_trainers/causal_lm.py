@@ -19,6 +19,7 @@ import numpy as np
 
 from dreamsim.errors import ConfigurationError, MissingExtraError
 from dreamsim_trainers.experience_data import IGNORED, Sample
+from dreamsim_trainers.induction import install_induction
 
 if TYPE_CHECKING:
     import torch
@@ -28,37 +29,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyShape:
-    """Shape of a Llama trained from scratch. The default has about 3 million parameters."""
+    """Shape of a Qwen2 trained from scratch. The default has 3.3 million parameters."""
 
     hidden_size: int = 256
     """Width of the residual stream."""
     layers: int = 4
     """Number of blocks."""
-    heads: int = 8
-    """Query heads; `hidden_size / heads` must be a head size the engine has kernels for (32, 64, 80, 96, 128, ...)."""
-    key_value_heads: int = 4
-    """Key and value heads; fewer make the KV cache smaller."""
+    heads: int = 4
+    """Heads; `hidden_size / heads` must be a head size the engine has kernels for (32, 64, 80, 96, 128, ...)."""
     intermediate_size: int = 640
     """Width of the gated MLP."""
+    induction: bool = True
+    """Whether two layers begin with induction heads in place (`dreamsim_trainers.induction`)."""
 
     @classmethod
     def parse(cls, text: str) -> TinyShape:
-        """Read `width,layers,heads,key-value heads,MLP width`.
+        """Read `width,layers,heads,MLP width`.
 
         Raises:
-            ConfigurationError: the text is not five whole numbers.
+            ConfigurationError: the text is not four whole numbers.
         """
         try:
-            width, layers, heads, key_value_heads, intermediate = (int(number) for number in text.split(","))
+            width, layers, heads, intermediate = (int(number) for number in text.split(","))
         except ValueError:
-            raise ConfigurationError(f"a shape is five whole numbers, such as 256,4,8,4,640; not {text!r}") from None
-        return cls(
-            hidden_size=width,
-            layers=layers,
-            heads=heads,
-            key_value_heads=key_value_heads,
-            intermediate_size=intermediate,
-        )
+            raise ConfigurationError(f"a shape is four whole numbers, such as 256,4,4,640; not {text!r}") from None
+        return cls(hidden_size=width, layers=layers, heads=heads, intermediate_size=intermediate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,34 +102,40 @@ class TrainSettings:
     """Written beside the weights: command, data recipe, whatever made them."""
 
 
-def tiny_llama(
+def tiny_model(
     vocabulary_size: int, shape: TinyShape, *, pad_token_id: int, end_token_id: int, seed: int
 ) -> PreTrainedModel:
-    """A Llama with random weights and tied embeddings."""
+    """A Qwen2 from scratch with tied embeddings.
+
+    Raises:
+        ConfigurationError: the width is not a multiple of the heads.
+    """
     _require_training()
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    if shape.hidden_size % shape.heads or shape.heads % shape.key_value_heads:
-        raise ConfigurationError(
-            f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads}, and heads of "
-            f"key_value_heads {shape.key_value_heads}"
-        )
+    if shape.hidden_size % shape.heads:
+        raise ConfigurationError(f"hidden_size {shape.hidden_size} must be a multiple of heads {shape.heads}")
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = Qwen2Config(
         vocab_size=vocabulary_size,
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_value_heads,
+        num_key_value_heads=shape.heads,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        initializer_range=0.05,
         pad_token_id=pad_token_id,
         bos_token_id=None,
         eos_token_id=end_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = Qwen2ForCausalLM(config)
+    if shape.induction:
+        install_induction(model, seed=seed)
+    return model
 
 
 def load_for_training(model: str) -> PreTrainedModel:
@@ -195,7 +196,7 @@ def _trainer_class() -> type[SFTTrainer]:
     """SFTTrainer with the model's own loss: its fused head and metrics cost a tiny model a third of the time."""
     from trl import SFTTrainer
 
-    class OwnLossTrainer(SFTTrainer):
+    class OwnLossTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:

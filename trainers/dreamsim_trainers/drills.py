@@ -1,10 +1,9 @@
 """Drills: made-up episodes in which everything hangs on what was read, for models trained from scratch.
 
 In: a seed. Out: episodes of an invented world whose things have invented names and lie in random places.
-Always: a thing in a place that is closed cannot be seen, so only empty places can be closed. Each step asks where things are, and the answer is in the text and nowhere else: nothing can be guessed from a
-name, because names are made anew for every episode. A small model learns to look up and copy from these within a few
-million tokens; from real episodes alone, where most words can be guessed, it takes many times as long.
-Drills are for training only: they are neither real nor dreamed, and never stored.
+Always: a thing in a place that is closed cannot be seen, so only empty places can be closed. Each step asks where
+things are, and the answer is in the text and nowhere else: nothing can be guessed from a name, because names are made
+anew for every episode. Drills are for training only: they are neither real nor dreamed, and never stored.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 Loss: `-log P(R*|s,a,H,D_k,task) - log P(s',r,done|s,a,R*,H,D_k,task)`, on the whole answer at once; prompt masked.
 
 Deviations from the paper:
-1. A tiny model is trained from scratch with its own word tokenizer, and may see things renamed (`renaming`).
-2. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
+1. A tiny model is trained from scratch with its own word tokenizer and induction heads in place (`induction`), and
+   may see things renamed (`renaming`).
+2. It may learn to look things up from drills in an invented world first (`drills`).
+3. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
    prompt stays in the prefix cache.
 
 In: episodes with reasoning. Out: a checkpoint directory with weights, tokenizer, `provenance.json` and
@@ -22,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dreamsim.engines.tokenizers import load_tokenizer
 
+from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.format import header, transition_answer
 from dreamsim.experience.prompt import PromptLayout
@@ -31,7 +33,8 @@ from dreamsim.protocols import Encoder, Tokenizer
 from dreamsim.records.episode import Episode
 from dreamsim.records.state import GONE, SCENE
 from dreamsim.records.text import END
-from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_llama, train
+from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_model, train
+from dreamsim_trainers.drills import drill_episodes
 from dreamsim_trainers.experience_data import (
     DemonstrationPool,
     LossOn,
@@ -65,6 +68,8 @@ class ExperienceTraining:
     """Besides whole episodes, share of episodes also shown step by step with demonstrations retrieved per step."""
     loss_on: LossOn = "answers"
     """Where loss falls."""
+    drills: int = 0
+    """Drills (`dreamsim_trainers.drills`) learned besides; for tiny models."""
     rename_share: float = 0.0
     """Share of episodes whose things are renamed; for tiny models."""
     rename_keep: tuple[str, ...] = ()
@@ -198,7 +203,7 @@ def model_and_tokenizer(
     else:
         pretrained = AutoTokenizer.from_pretrained(known)
         pretrained.save_pretrained(str(output))
-    tiny = tiny_llama(
+    tiny = tiny_model(
         len(pretrained),
         shape,
         pad_token_id=int(pretrained.convert_tokens_to_ids(PAD)),
@@ -249,4 +254,7 @@ def _all_samples(
         )
         # one step of each chosen episode: a sample of a step costs as many tokens as a sample of an episode
         made += by_step[:: max(1, len(by_step) // max(1, len(chosen)))]
+    if wanted.drills:
+        drilled = list(drill_episodes(wanted.drills, seed=wanted.train.seed))
+        made += samples(drilled, tokenizer, replace(wanted.layout, retrieve="off"), None, max_tokens=wanted.max_tokens)
     return made

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dreamsim.engines.tokenizers import load_tokenizer
-
 from dreamsim.agents.language_model import PolicySettings
+from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.episode import Episode
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, train
