@@ -32,6 +32,8 @@ from dreamsim.store.store import open_store
 POLICIES = ("gold", "random", "mixed", "mistaken")
 GAMES = 3
 KEYS = ("parse_first", "parse_resampled", "determined_exact", "done_f1", "success_f1", "failure_shown")
+OFTEN = 20
+"""Steps of a verb from which on it has a figure of its own."""
 ALSO = ("exact", "false_failure", "determined")
 
 
@@ -102,10 +104,11 @@ def named(report: FidelityReport, prefix: str) -> dict[str, Estimate]:
     """The report's figures by key; details with a dot."""
     keys = [key for key in (*KEYS, *ALSO) if not (prefix and key in ("parse_first", "parse_resampled", "determined"))]
     figures: dict[str, Estimate] = {prefix + key: getattr(report, key) for key in keys}
-    for name, estimate in report.exact_by_verb.items():
+    often = {name: estimate for name, estimate in report.exact_by_verb.items() if estimate.n >= OFTEN}
+    for name, estimate in often.items():
         figures[f"{prefix}determined_exact.{name}"] = estimate
     for name, estimate in report.exact_by_environment.items():
-        figures[f"{prefix}determined_exact.{name}"] = estimate
+        figures[f"{prefix}determined_exact.{name.rpartition('/')[2]}"] = estimate
     return figures
 
 

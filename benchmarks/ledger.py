@@ -89,7 +89,7 @@ def _processor() -> str:
 
 def shown(figures: Mapping[str, Estimate]) -> str:
     """The figures as lines."""
-    return "\n".join(f"{key:<40}{_shown(estimate)}  n={estimate.n}" for key, estimate in figures.items())
+    return "\n".join(f"{key:<40} {_shown(estimate)}  n={estimate.n}" for key, estimate in figures.items())
 
 
 def _shown(estimate: Estimate) -> str:
