@@ -8,15 +8,14 @@ because engines start slowly.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import anyio
-from anyio import to_thread
-
+from dreamsim.cli.engines import opened_together
 from dreamsim.cli.models import Roles, open_roles
 from dreamsim.cli.run_directory import RunDirectory
-from dreamsim.cli.tasks import experience_file, load_tasks
+from dreamsim.cli.tasks import experience_file, tasks_of
 from dreamsim.errors import UsageError
 from dreamsim.flow.source import CyclingTasks
 from dreamsim.protocols import TaskSource
@@ -52,7 +51,7 @@ async def assembled(
         UsageError: a part cannot be had; the message says what to change.
     """
     async with AsyncExitStack() as opened:
-        tasks = await to_thread.run_sync(load_tasks, settings)
+        tasks = await tasks_of(settings)
         store = await opened.enter_async_context(open_store(directory.store, encoder=settings.store.encoder))
         finished = await store.finished_ids(directory.run)
         if finished and not directory.resumed:
@@ -60,16 +59,25 @@ async def assembled(
                 f"{directory.store} holds episodes of a run called '{directory.run}' already: "
                 "choose another --run.name, or --run.resume that run"
             )
-        path = experience_file(settings)
-        if path is not None:
-            await say(f"importing real experiences from {path.name}")
-            report = await import_jsonl(path, store)
-            await say(f"{report.episodes + report.known:,} real episodes can be retrieved")
-        roles = await opened.enter_async_context(open_roles(settings, store, telemetry, say, logs=directory.log.parent))
+        openings: dict[str, AbstractAsyncContextManager[Any]] = {
+            "experiences": _experiences(settings, store, say),
+            "roles": open_roles(settings, store, telemetry, say, logs=directory.log.parent),
+        }
+        roles: Roles = (await opened.enter_async_context(opened_together(openings)))["roles"]
         yield Parts(
             roles=roles,
             store=store,
             tasks=CyclingTasks(tasks, episodes=settings.episodes, purpose=settings.run.purpose),
             finished=finished,
         )
-        await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def _experiences(settings: Settings, store: Store, say: Say) -> AsyncIterator[None]:
+    """Import what the settings name; done while the engines start, which takes longer."""
+    path = experience_file(settings)
+    if path is not None:
+        await say(f"importing real experiences from {path.name}")
+        report = await import_jsonl(path, store)
+        await say(f"{report.episodes + report.known:,} real episodes can be retrieved")
+    yield

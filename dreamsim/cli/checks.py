@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dreamsim.cli.engines import model_source
 from dreamsim.cli.run_directory import check_free, planned_path, store_path
-from dreamsim.cli.tasks import experience_file, load_tasks
+from dreamsim.cli.tasks import experience_file, load_tasks, makes_tasks
 from dreamsim.errors import StoreError, UsageError
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
 
@@ -113,6 +113,9 @@ def _data(settings: Settings) -> Iterator[Check]:
         found = path.is_file()
         text = str(path) if found else f"{path} is not there: change store.experiences (none imports nothing)"
         yield Check(name="experiences", good=found, text=text)
+    if makes_tasks(settings):
+        yield Check(name="tasks", good=True, text=f"made by {settings.tasks.environment} when the run begins")
+        return
     try:
         tasks = load_tasks(settings)
     except UsageError as error:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -82,20 +82,20 @@ async def open_engines(
         yield Engines(policy=engines["policy"], experience=engines["experience"])
 
 
-class opened_together(AbstractAsyncContextManager[dict[str, Engine]]):  # noqa: N801 - used like a function
-    """Open several engines at the same time.
+class opened_together(AbstractAsyncContextManager[dict[str, Any]]):  # noqa: N801 - used like a function
+    """Open several things at the same time.
 
     The first failure closes the others and is raised as it is; so is an error of the block.
     """
 
-    def __init__(self, openings: Mapping[str, AbstractAsyncContextManager[Engine]]) -> None:
+    def __init__(self, openings: Mapping[str, AbstractAsyncContextManager[Any]]) -> None:
         self._openings = openings
-        self._engines: dict[str, Engine] = {}
+        self._open: dict[str, Any] = {}
         self._failures: list[Exception] = []
         self._closing = anyio.Event()
         self._holders: TaskGroup
 
-    async def __aenter__(self) -> dict[str, Engine]:
+    async def __aenter__(self) -> dict[str, Any]:
         self._holders = anyio.create_task_group()
         await self._holders.__aenter__()
         try:
@@ -107,7 +107,7 @@ class opened_together(AbstractAsyncContextManager[dict[str, Engine]]):  # noqa: 
             raise
         if self._failures:
             await self._close(None, None, None)
-        return self._engines
+        return self._open
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -127,12 +127,12 @@ class opened_together(AbstractAsyncContextManager[dict[str, Engine]]):  # noqa: 
         return None
 
     async def _hold(
-        self, name: str, opening: AbstractAsyncContextManager[Engine], *, task_status: TaskStatus[None]
+        self, name: str, opening: AbstractAsyncContextManager[Any], *, task_status: TaskStatus[None]
     ) -> None:
-        # Each engine is opened and closed in one task, as the cancel scopes inside it demand.
+        # Each is opened and closed in one task, as the cancel scopes inside it demand.
         started = False
         try:
-            async with opening as self._engines[name]:
+            async with opening as self._open[name]:
                 started = True
                 task_status.started()
                 await self._closing.wait()

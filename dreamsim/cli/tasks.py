@@ -12,7 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dreamsim.errors import ConfigurationError, DatasetError, RecordError
+from anyio import to_thread
+
+from dreamsim.errors import (
+    ConfigurationError,
+    DatasetError,
+    EnvironmentFailure,
+    MissingExtraError,
+    RecordError,
+    UsageError,
+)
 from dreamsim.records.codec import task_from_json, task_to_json
 from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings, TasksSection
@@ -23,8 +32,49 @@ SHIPPED_EXPERIENCES = DATA / "experiences.jsonl.xz"
 SHIPPED = "shipped"
 
 
+async def tasks_of(settings: Settings) -> tuple[Task, ...]:
+    """The tasks of a run, from wherever they come.
+
+    Raises:
+        UsageError: there are none with these settings, a line is wrong, or the environment is not installed.
+    """
+    if makes_tasks(settings):
+        return await _made_by_environment(settings)
+    return await to_thread.run_sync(load_tasks, settings)
+
+
+def makes_tasks(settings: Settings) -> bool:
+    """Whether the environment itself is to make the tasks."""
+    return settings.tasks.file is None and settings.experience.kind != "scripted"
+
+
+async def _made_by_environment(settings: Settings) -> tuple[Task, ...]:
+    section = settings.tasks
+    if section.environment.partition("/")[0] != "textworld_express":
+        raise ConfigurationError(
+            f"tasks.file is none, and '{section.environment}' makes no tasks itself: name a list, or take "
+            "textworld_express"
+        )
+    if section.fold == "any":
+        raise ConfigurationError("tasks.file is none: say of which fold the tasks are, --tasks.fold train, dev or test")
+    try:
+        from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
+        from dreamsim_adapters.environments.textworld_express.games import DEFAULT_MIX, GameSpec
+    except ImportError as error:
+        raise MissingExtraError(
+            error.name or "textworld-express", extra="textworld-express", purpose="making tasks"
+        ) from error
+    mix = tuple(GameSpec.parse(text) for text in section.mix) or DEFAULT_MIX
+    try:
+        async with TextWorldExpressEnvironment() as environment:
+            count = section.count or settings.episodes
+            return tuple(await environment.tasks(mix, fold=section.fold, count=count))
+    except EnvironmentFailure as error:
+        raise UsageError(f"the environment makes no tasks: {error}") from error
+
+
 def load_tasks(settings: Settings) -> tuple[Task, ...]:
-    """The tasks of a run. Blocks: call it off the event loop.
+    """The tasks of a run, where they are on a list or scripted. Blocks: call it off the event loop.
 
     Raises:
         ConfigurationError: there are none with these settings.
@@ -36,11 +86,7 @@ def load_tasks(settings: Settings) -> tuple[Task, ...]:
 
         return scripted_tasks(section.count or settings.episodes, rooms=settings.scripted.rooms)
     path = task_file(section)
-    if path is None:
-        raise ConfigurationError(
-            "tasks.file is none, and a run does not make tasks itself: write a list with "
-            "`dreamsim collect --tasks-only`, or leave the setting out for the list in the package"
-        )
+    assert path is not None, "made by the environment: see `tasks_of`"
     wanted = [task for task in read_tasks(path) if _matches(task, section)]
     if not wanted:
         raise ConfigurationError(
