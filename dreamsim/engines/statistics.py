@@ -29,8 +29,6 @@ class EngineStatistics:
     """Tries beyond the first, of all requests (servers only)."""
     in_flight: int = 0
     """Requests being worked on now, waiting ones included."""
-    kv_cache_usage: float | None = None
-    """Share of the key-value cache in use, where the engine tells."""
 
 
 class EngineCounters:
@@ -49,7 +47,7 @@ class EngineCounters:
         self.generated += generated
         self.cached += cached
 
-    def statistics(self, *, kv_cache_usage: float | None = None) -> EngineStatistics:
+    def statistics(self) -> EngineStatistics:
         """The counts as they are now."""
         return EngineStatistics(
             requests=self.requests,
@@ -60,5 +58,4 @@ class EngineCounters:
             failed=self.failed,
             retried=self.retried,
             in_flight=self.in_flight,
-            kv_cache_usage=kv_cache_usage,
         )

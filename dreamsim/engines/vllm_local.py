@@ -14,7 +14,7 @@ import asyncio
 import importlib.util
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,13 @@ import numpy as np
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, root_cause, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
-from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError, MissingExtraError
+from dreamsim.errors import (
+    ConfigurationError,
+    ContextOverflowError,
+    EngineError,
+    EpisodeCancelledError,
+    MissingExtraError,
+)
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
 from dreamsim.runtime.guard import guarded
 
@@ -42,6 +48,8 @@ class VllmEngine:
         self._llm = llm
         self._settings = settings
         self._version = settings.version
+        self._reloading: anyio.Event | None = None
+        self._reload_turn = anyio.Lock()
         self._max_model_len = int(llm.model_config.max_model_len)
         self._adapters = {
             name: LoRARequest(name, number, str(path))
@@ -75,6 +83,8 @@ class VllmEngine:
         room = self._max_model_len - len(prompt)
         if room < 1:
             raise ContextOverflowError(f"{len(prompt)} tokens of prompt in a context of {self._max_model_len}")
+        while self._reloading is not None:
+            await self._reloading.wait()
         version = self._version
         output = await self._answer(request)
         answer = output.outputs[0]
@@ -106,7 +116,7 @@ class VllmEngine:
 
         try:
             return await guarded(self._first_output(request), waiting_for=f"vLLM's answer to {request.request_id}")
-        except anyio.get_cancelled_exc_class():
+        except (anyio.get_cancelled_exc_class(), EpisodeCancelledError):
             self._counters.aborted += 1
             await self._abort(request.request_id)
             raise
@@ -130,13 +140,16 @@ class VllmEngine:
             request.request_id,
             lora_request=self._adapter(request.adapter),
         )
-        async for output in outputs:
-            return output
-        raise EngineError(f"vLLM gave no answer to {request.request_id}")
+        final: Any = None
+        async for output in outputs:  # there is but one; leaving before the end would count as an abort
+            final = output
+        if final is None:
+            raise EngineError(f"vLLM gave no answer to {request.request_id}")
+        return final
 
     async def _abort(self, request_id: str) -> None:
         # vLLM aborts by itself, except where the cancellation struck while it handed the request over.
-        with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True):
+        with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True), suppress(Exception):  # a dead engine has none
             await self._llm.abort(request_id)
 
     def _adapter(self, name: str | None) -> Any:
@@ -175,20 +188,33 @@ class VllmEngine:
         await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
 
     async def reload(self, path: Path, *, version: str) -> None:
-        """Take the weights of a checkpoint of the same architecture; requests in flight are finished before.
+        """Take the weights of a checkpoint of the same architecture, between two requests.
+
+        Requests in flight are finished with the old weights; those that come meanwhile wait for the new.
 
         Raises:
             EngineError: vLLM could not; whether it can still answer is unknown, so it is not recoverable.
         """
+        async with self._reload_turn:
+            self._reloading = anyio.Event()
+            try:
+                await self._reload(path)
+                self._version = version
+            except Exception as error:
+                raise EngineError(f"vLLM could not load {path}: {error}", recoverable=False) from error
+            finally:
+                self._reloading.set()
+                self._reloading = None
+
+    async def _reload(self, path: Path) -> None:
+        weights = {"weights_path": str(path)}
+        await guarded(self._llm.pause_generation(mode="wait"), waiting_for="vLLM to pause")
         try:
-            await guarded(self._llm.pause_generation(mode="wait"), waiting_for="vLLM to pause")
-            weights = {"weights_path": str(path)}
             await guarded(self._llm.collective_rpc("reload_weights", kwargs=weights), waiting_for="the new weights")
             await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
-            await guarded(self._llm.resume_generation(), waiting_for="vLLM to resume")
-        except Exception as error:
-            raise EngineError(f"vLLM could not load {path}: {error}", recoverable=False) from error
-        self._version = version
+        finally:
+            with anyio.CancelScope(shield=True):
+                await guarded(self._llm.resume_generation(), waiting_for="vLLM to resume")
 
 
 @asynccontextmanager
@@ -275,3 +301,5 @@ async def _stop(llm: Any, settings: VllmSettings) -> None:
     tasks = [task for task in (handler, sockets) if task is not None]
     if tasks:
         await asyncio.wait(tasks, timeout=settings.shutdown_timeout_s)
+    # Its threads would stay until the garbage collector comes by.
+    llm.engine_core.resources.ctx.destroy(linger=0)

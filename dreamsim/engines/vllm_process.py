@@ -119,6 +119,7 @@ def start_environment(log_path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        _end_progress_thread()
         with _STARTS.lock:
             _STARTS.count -= 1
             if _STARTS.count == 0:
@@ -128,8 +129,17 @@ def start_environment(log_path: Path) -> Iterator[None]:
                         os.environ[name] = value
 
 
+def _end_progress_thread() -> None:
+    """End the thread that tqdm keeps once any library has shown a progress bar; the next bar begins another."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None and tqdm.tqdm.monitor is not None:
+        tqdm.tqdm.monitor.exit()
+        tqdm.tqdm.monitor = None
+
+
 def _log_to(log_path: Path) -> None:
     """Send what vLLM logs in this process to the log of the engine started last."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
     for handler in logging.getLogger("vllm").handlers[:]:
         logging.getLogger("vllm").removeHandler(handler)
         handler.close()

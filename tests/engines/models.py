@@ -28,3 +28,18 @@ def random_llama(path: Path, *, seed: int = 0) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(path)
     return path
+
+
+def byte_tokenizer(path: Path) -> Path:
+    """A tokenizer.json at `path` with one token per byte, 0 to 255 in some order."""
+    import json
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return path

@@ -121,7 +121,7 @@ async def test_cancelling_aborts_the_requests(engine: VllmEngine) -> None:
         for index in range(20):
             group.start_soon(engine.generate, request(f"abort-{index}", max_tokens=150))
         with anyio.fail_after(60):
-            while engine.statistics().in_flight < 20:  # noqa: ASYNC110 - vLLM has no event for it
+            while engine.statistics().in_flight < 20:
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
     after = engine.statistics()

@@ -1,0 +1,74 @@
+"""The HTTP engine against the server it is made for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import anyio
+import anyio.to_thread
+import numpy as np
+import pytest
+
+from dreamsim.engines.openai_http import HttpEngine, HttpSettings, open_http_engine
+from dreamsim.errors import ConfigurationError
+from dreamsim.testing import check_engine
+from tests.engines.models import CONTEXT, byte_tokenizer, random_llama
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytest.importorskip("vllm")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a `vllm serve` will listen; it may still be starting."""
+    model = byte_tokenizer(random_llama(tmp_path_factory.mktemp("model")))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--enforce-eager"]
+    arguments += ["--kv-cache-memory-bytes", str(2**27), "--enable-prompt-tokens-details"]
+    log = (tmp_path_factory.mktemp("log") / "serve.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
+        ) as server,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+
+
+async def test_a_vllm_server_keeps_the_contract_of_an_engine(url: str) -> None:
+    with anyio.fail_after(500):
+        while True:
+            try:
+                await _check(HttpSettings(url=url, model="tiny"))
+            except ConfigurationError as error:
+                assert "cannot be reached" in str(error)  # noqa: PT017 - the server is still starting
+                await anyio.sleep(0.5)
+            else:
+                break
+
+
+async def _check(settings: HttpSettings) -> None:
+    prompt = np.arange(2, 102, dtype=np.int32)
+    async with open_http_engine(settings) as engine:
+        assert engine.max_model_len == CONTEXT
+        await check_engine(engine, prompt)
+        await _check_counts(engine)
+
+
+async def _check_counts(engine: HttpEngine) -> None:
+    statistics = engine.statistics()
+    assert statistics.cached_tokens > 0
+    assert statistics.aborted == 4, "the contract check cancels four"
+    assert statistics.in_flight == 0
