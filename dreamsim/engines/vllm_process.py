@@ -85,6 +85,8 @@ class _Starts:
         self.before: dict[str, str | None] = {}
 
 
+# State of the module, against our rule, because what it describes is state of the process: its environment, and the
+# entry point that vLLM looks up in its own module.
 _STARTS = _Starts()
 _LOCK = threading.Lock()
 _STARTING = threading.local()
