@@ -25,7 +25,7 @@ from dreamsim.protocols import Environment, EpisodeSink, Policy, TaskSource
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.telemetry import Telemetry
-from dreamsim.runtime.watchdog import watch
+from dreamsim.runtime.watchdog import STUCK_SECONDS, watch
 
 
 class EpisodeStream:
@@ -84,6 +84,7 @@ class Simulator:
         episode_seconds: float | None = None,
         finished: Container[str] = (),
         buffer: int = 256,
+        stuck_seconds: float = STUCK_SECONDS,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
@@ -101,6 +102,7 @@ class Simulator:
             episode_seconds: most time for the steps of one episode; None is no limit.
             finished: ids of episodes not to run again, when resuming.
             buffer: finished episodes that may wait for the consumer before admission is held.
+            stuck_seconds: an episode that waits this long for one thing is named in `Snapshot.stuck`.
             clock: tells the time; the machine's if left out. Not together with `telemetry`.
             telemetry: counts what happens; a new one if left out.
 
@@ -123,6 +125,7 @@ class Simulator:
         self._concurrency = concurrency
         self._finished = finished
         self._buffer = buffer
+        self._stuck_seconds = stuck_seconds
         self._group: TaskGroup | None = None
         self._collector: Collector | None = None
 
@@ -167,7 +170,7 @@ class Simulator:
             raise UsageError("a simulator cannot be entered while it is in use")
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(watch, self.telemetry, name="dreamsim watchdog")
+        self._group.start_soon(watch, self.telemetry, self._stuck_seconds, name="dreamsim watchdog")
         return self
 
     async def __aexit__(

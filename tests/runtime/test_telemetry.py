@@ -117,7 +117,7 @@ def test_a_stuck_episode_is_named_with_what_it_awaits() -> None:
         live.station, live.step = "policy", 4
         async with anyio.create_task_group() as group:
             group.start_soon(Library().never, name="episode e1")
-            group.start_soon(watch, telemetry)
+            group.start_soon(watch, telemetry, 60)
             await anyio.sleep(90)
             stuck = telemetry.stuck
             group.cancel_scope.cancel()
