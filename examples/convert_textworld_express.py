@@ -2,7 +2,7 @@
 
     python examples/convert_textworld_express.py episodes.jsonl.xz textworld.jsonl
 
-In: one episode a line, `{"game", "fold", "seed", "props", "policy", "steps": [{"action", "observation", ...}]}`. Out: the
+In: one episode a line, `{"game", "fold", "seed", "props", "policy", "steps": [{"action", "observation"}]}`. Out: the
 same episodes with the states, admissible actions and reasoning that `dreamsim collect` gives. A log without the room
 after every step does not say the state; the game itself does. Always: an episode whose observations differ from those
 that were logged is reported by its line number and not written.

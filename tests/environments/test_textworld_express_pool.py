@@ -56,11 +56,13 @@ async def test_a_game_goes_on_when_its_worker_is_killed() -> None:
 
 
 async def test_a_game_goes_on_when_its_worker_hangs() -> None:
-    async with WorkerPool(workers=1, silence_s=1.0) as pool:
+    async with WorkerPool(workers=1) as pool:
         path = await pool.gold_path(TWC, fold="train", seed=3)
         async with pool.game(TWC, fold="train", seed=3) as game:
             hung = pool.pids[0]
             os.kill(hung, signal.SIGSTOP)
+            # Only of this worker: the next one may be slow on a busy machine.
+            pool._ready[0]._silence_s = 0.2
             shown = [await game.step(action) for action in path]
         assert shown[-1].success
         assert pool.lost == 1

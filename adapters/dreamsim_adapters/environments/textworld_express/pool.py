@@ -2,8 +2,9 @@
 
 In: games to play (`game`) and gold paths to tell (`gold_path`). Out: what the games show.
 Always:
-- a worker that dies or hangs is started again, at most `restarts` times each; the games it held are begun again
-  elsewhere and replayed, and an episode notices nothing unless the replay differs from what it has seen;
+- a worker that dies or hangs is started again, at most `restarts` times without `SOUND` answers in between; the games
+  it held are begun again elsewhere and replayed, and an episode notices nothing unless the replay differs from what it
+  has seen;
 - an action under which `TRIES` workers in turn are lost ends its episode with `EnvironmentFailure`, not the run;
 - leaving the pool ends every process, the Java machines included.
 """
@@ -29,6 +30,8 @@ from dreamsim_adapters.environments.textworld_express.worker import JsonObject
 
 TRIES = 3
 """Workers that may be lost under one request."""
+SOUND = 1_000
+"""A worker that has answered so many requests was sound: its end does not count against `restarts`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class WorkerPool:
             games_per_worker: games alive in one Java machine (each takes about 0.2 MB there); more wait.
             silence_s: a worker that answers nothing for so long, while asked, counts as hung.
             start_s: most time until a new worker is ready.
-            restarts: how often each worker may be started again.
+            restarts: how often in a row each worker may be started again.
 
         Raises:
             ConfigurationError: a value makes no sense.
@@ -154,7 +157,8 @@ class WorkerPool:
     async def _keep(self) -> None:
         """One worker, started again when it is lost."""
         try:
-            for _ in range(self._restarts + 1):
+            left = self._restarts
+            while left >= 0:
                 worker = WorkerProcess(silence_s=self._silence_s, start_s=self._start_s)
                 try:
                     why = await worker.run(self._on_ready)
@@ -163,6 +167,7 @@ class WorkerPool:
                         self._ready.remove(worker)
                 self._why = why
                 self.lost += 1
+                left = self._restarts if worker.answered >= SOUND else left - 1
         finally:
             self._keepers -= 1
             self._tell()

@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -60,8 +61,9 @@ class WorkerProcess:
         self._start_s = start_s
         self._process: Process | None = None
         self._calls: dict[int, _Call] = {}
+        self.answered = 0
+        """Requests answered so far."""
         self._asked = 0
-        self._answered = 0
         self._watch = anyio.CancelScope()
         self._errors = ""
         self._reason: str | None = None
@@ -72,7 +74,7 @@ class WorkerProcess:
             with anyio.CancelScope(shield=True):  # a process must not be started and forgotten
                 process = await anyio.open_process(
                     [sys.executable, "-m", MODULE],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
                     start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
                 )
         except OSError as error:
@@ -126,7 +128,7 @@ class WorkerProcess:
         if process is None or process.stdin is None:
             raise WorkerLostError(self._reason or "the worker is gone")
         self._asked += 1
-        if self._asked == self._answered + 1:
+        if self._asked == self.answered + 1:
             self._watch.deadline = anyio.current_time() + self._silence_s
         try:
             await process.stdin.send(frame_bytes({**request, "id": self._asked}))
@@ -147,8 +149,8 @@ class WorkerProcess:
                     self._watch.deadline = math.inf
                     ready(self)
                     continue
-                self._answered = number
-                waits = self._asked > self._answered
+                self.answered = number
+                waits = self._asked > self.answered
                 self._watch.deadline = anyio.current_time() + self._silence_s if waits else math.inf
                 call = self._calls.get(number)
                 if call is not None:

