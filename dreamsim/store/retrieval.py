@@ -73,6 +73,7 @@ class IndexService:
         self._clock = clock
         self._saving = saving
         self._connection: sqlite3.Connection | None = None
+        self._loaded = False
         self._limiter = anyio.CapacityLimiter(1)
         self._waiting: list[_Request] = []
         self._asked = anyio.Event()
@@ -148,7 +149,6 @@ class IndexService:
             with self._scope:
                 if not self._saving:  # a reader may never ask; then nothing is loaded
                     await self._asked.wait()
-                await self._in_thread(self._open)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._extend)
                     tasks.start_soon(self._answer)
@@ -234,21 +234,25 @@ class IndexService:
         # comes back, so nothing else touches the index meanwhile.
         return await anyio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._limiter)
 
-    def _open(self) -> None:
-        self._connection = open_reader(self._path)
-        self.rebuilt = self.index.load(self._directory, self._connection)
-        if self.rebuilt is not None:
-            log.info("store.index.rebuilding", reason=self.rebuilt)
+    def _load(self) -> sqlite3.Connection:
+        """Open the database and take over the saved index, at the first call that succeeds."""
+        if self._connection is None:
+            self._connection = open_reader(self._path)
+        if not self._loaded:
+            self.rebuilt = self.index.load(self._directory, self._connection)
+            self._loaded = True
+            if self.rebuilt is not None:
+                log.info("store.index.rebuilding", reason=self.rebuilt)
+        return self._connection
 
     def _catch_up(self) -> bool:
-        assert self._connection is not None
-        more = self.index.catch_up(self._connection)
-        if self._saving and self.index.unsaved >= SAVE_EVERY:
-            self.index.save(self._directory)
+        more = self.index.catch_up(self._load())
+        if self.index.unsaved >= SAVE_EVERY:
+            self._save()
         return more
 
     def _search(self, queries: Sequence[ExperienceQuery]) -> list[tuple[Experience, ...]]:
-        assert self._connection is not None
+        connection = self._load()
         found = self.index.search(queries)
         steps = dict.fromkeys(hit.step for hits in found for hit in hits)
         known = {step: self._experiences[step] for step in steps if step in self._experiences}
@@ -256,16 +260,24 @@ class IndexService:
             self._experiences.move_to_end(step)
         missing = [step for step in steps if step not in known]
         if missing:
-            read = read_experiences(self._connection, missing)
+            read = read_experiences(connection, missing)
             known |= read
             self._experiences |= read
             while len(self._experiences) > CACHED_EXPERIENCES:
                 self._experiences.popitem(last=False)
         return [_experiences(hits, known) for hits in found]
 
-    def _save_and_close(self) -> None:
-        if self._saving and (self.index.unsaved or self.rebuilt is not None):
+    def _save(self) -> None:
+        if not self._saving:
+            return
+        try:
             self.index.save(self._directory)
+        except OSError as error:  # a cache that cannot be kept is made again
+            log.warning("store.index.not_saved", reason=str(error))
+
+    def _save_and_close(self) -> None:
+        if self._loaded and (self.index.unsaved or self.rebuilt is not None):
+            self._save()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -18,6 +18,7 @@ from dreamsim.errors import ConfigurationError, MissingExtraError, RetrievalErro
 from dreamsim.records.experience import embedding_text
 from dreamsim.store.encoders import EndpointEncoder, encoder_from_name
 from dreamsim.store.lexical import LexicalEncoder
+from dreamsim.testing.model_contracts import check_encoder
 from dreamsim.testing.strategies import states, texts
 
 
@@ -30,6 +31,10 @@ def test_a_vector_has_length_one_and_depends_on_its_text_alone(state: Any, actio
     assert alone.dtype == np.float32
     assert np.linalg.norm(alone) == pytest.approx(1.0, abs=1e-5)
     assert np.array_equal(encoder.encode([*others, text])[-1], alone)
+
+
+def test_the_default_encoder_keeps_the_contract() -> None:
+    check_encoder(LexicalEncoder(), ["take key\nkey: in box", "open box"])
 
 
 def test_the_default_encoder_gives_these_vectors_for_ever() -> None:

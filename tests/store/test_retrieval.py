@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from dreamsim.records.experience import Experience, ExperienceQuery, embedding_t
 from dreamsim.store.lexical import LexicalEncoder
 from dreamsim.store.partition import rounded
 from dreamsim.store.store import Store, open_store
+from dreamsim.testing.contracts import check_sink
+from dreamsim.testing.model_contracts import check_retriever
 from tests.store.samples import action_of, make_episode, query_like, state_of
 
 
@@ -185,6 +188,76 @@ async def test_an_encoder_that_fails_fails_the_query_and_loses_no_step(path: Pat
         await store.add_durable(make_episode(3))
         await store.flush()
         assert len(await store.retrieve(query_like(2, k=9))) == 9
+
+
+class UnreachableEncoder(CountingEncoder):
+    """Like an endpoint whose dimension must be asked for."""
+
+    @property
+    def dimension(self) -> int:
+        if self.broken:
+            raise RetrievalError("the encoder is unreachable")
+        return super().dimension
+
+
+async def test_an_encoder_that_is_unreachable_when_the_store_is_opened_can_come_back(path: Path) -> None:
+    encoder = UnreachableEncoder()
+    answer = await filled(path, encoder)
+    encoder.broken = True
+    async with open_store(path, encoder=encoder) as store:
+        with pytest.raises(RetrievalError, match="unreachable"):
+            await store.retrieve(query_like(4))
+        encoder.broken = False
+        assert await ids_of(store, query_like(4)) == answer
+        assert store.statistics().index_rebuilt is None
+
+
+class HangingEncoder(CountingEncoder):
+    """Never answers until `released`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+        self.entered = threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.entered.set()
+        self.released.wait()
+        return super().encode(texts)
+
+
+async def test_closing_does_not_wait_for_an_encoder_that_hangs(path: Path) -> None:
+    encoder = HangingEncoder()
+    try:
+        async with open_store(path, encoder=encoder, close_timeout_s=0.05) as store:
+            await store.add_durable(make_episode(1))
+            await anyio.to_thread.run_sync(encoder.entered.wait)
+    finally:
+        encoder.released.set()
+    async with open_store(path) as store:
+        assert (await store.counts()).episodes == 1
+        assert len(await store.retrieve(query_like(1))) == 3
+
+
+async def test_an_index_that_cannot_be_saved_is_made_again(path: Path) -> None:
+    index_files(path).write_text("in the way")
+    encoder = CountingEncoder()
+    answer = await filled(path, encoder)
+    why, encoded, again = await reopened(path, encoder)
+    assert why is not None
+    assert encoded > 0
+    assert again == answer
+
+
+async def test_a_store_keeps_the_contracts_of_sinks_and_retrievers(path: Path) -> None:
+    async with open_store(path) as store:
+
+        async def stored() -> frozenset[str]:
+            await store.flush()
+            return await store.finished_ids("run")
+
+        await check_sink(store, [make_episode(number) for number in range(20)], stored)
+        await check_retriever(store, query_like(4))
 
 
 async def reopened(path: Path, encoder: CountingEncoder) -> tuple[str | None, int, list[str]]:
