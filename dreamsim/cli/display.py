@@ -6,6 +6,7 @@ the reason for a run to fail.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -69,13 +70,16 @@ async def follow(
     total: int,
     max_steps: int,
 ) -> None:
-    """Show moments until cancelled."""
+    """Show moments until cancelled, or until nobody can see them (`... | head`, a terminal that was closed)."""
     before = snapshot()
     while True:
         await anyio.sleep(display.interval_s)
         now = snapshot()
         moment = Moment(now=now, before=before, total=total, max_steps=max_steps, store_lag_s=lag())
-        await to_thread.run_sync(display.show, moment)
+        try:
+            await to_thread.run_sync(display.show, moment)
+        except OSError:
+            return
         before = now
 
 
@@ -124,7 +128,7 @@ class PlainDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._out.flush()
+        """Nothing to undo."""
 
 
 class RichDisplay:
@@ -163,7 +167,8 @@ class RichDisplay:
     ) -> None:
         live, self._live = self._live, None
         if live is not None:
-            live.stop()
+            with contextlib.suppress(OSError):
+                live.stop()
 
 
 def render(moment: Moment) -> RenderableType:

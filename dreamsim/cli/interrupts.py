@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to end, the second kills it.
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks the run to end, the second kills it.
 
 In: signals. Out: a call of what is to be done. Always: while nothing is registered the set-up is cancelled; the
 second signal ends this process and its children at once, without cleaning up.
@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 
 from dreamsim.cli import exits
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -33,7 +33,7 @@ class Interrupts:
     async def listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Handle signals until cancelled."""
         async with anyio.create_task_group() as tasks:
-            with anyio.open_signal_receiver(*SIGNALS) as signals:
+            with anyio.open_signal_receiver(*_wanted()) as signals:
                 task_status.started()
                 async for _ in signals:
                     if self.requested:
@@ -55,6 +55,11 @@ class Interrupts:
     def call_first(self, action: Callable[[], Awaitable[None]] | None) -> None:
         """From now on the first signal calls `action` instead."""
         self._on_first = action
+
+
+def _wanted() -> list[signal.Signals]:
+    """Not what was switched off for us: `nohup` ignores SIGHUP, a shell's background jobs ignore SIGINT."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def kill_everything() -> None:

@@ -7,6 +7,7 @@ resuming runs them again; interrupted or not, the summary counts what the store 
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
 import anyio
@@ -96,7 +97,8 @@ async def run(
 
 def _conclude(ending: Ending, directory: RunDirectory, display: Display) -> None:
     directory.write_summary(summary_figures(ending, directory))
-    display.conclude(render_summary(ending, directory))
+    with contextlib.suppress(OSError):
+        display.conclude(render_summary(ending, directory))
 
 
 async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
@@ -132,7 +134,8 @@ class _Sitting:
     async def say(self, text: str) -> None:
         """Tell the user."""
         log.info("note", text=text)
-        await to_thread.run_sync(self._display.note, text)
+        with contextlib.suppress(OSError):  # nobody looks any more
+            await to_thread.run_sync(self._display.note, text)
 
     async def play(self) -> None:
         """Set up, run, count.

@@ -58,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--rename-share", type=float, default=0.0, help="episodes whose things are renamed (tiny models)"
     )
+    parser.add_argument("--drills", type=int, default=0, help="made-up episodes of looking things up (tiny models)")
     parser.add_argument("--rename-keep", default="", help="names never renamed, separated by commas")
     parser.add_argument("--rename-knowledge", default="", help="a word of reasoning that hangs on what names mean")
     parser.add_argument("--answer-tokens", type=int, default=256, help="most tokens of an answer when asked")

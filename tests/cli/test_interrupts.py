@@ -23,6 +23,17 @@ async def test_the_first_signal_during_set_up_cancels_it() -> None:
     assert interrupts.requested
 
 
+async def test_what_nohup_switched_off_stays_off() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(Interrupts().listen)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            tasks.cancel_scope.cancel()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_the_first_signal_later_calls_what_was_registered_and_the_second_kills() -> None:
     called, killed = anyio.Event(), anyio.Event()
     interrupts = Interrupts(kill=killed.set)

@@ -176,5 +176,19 @@ def test_a_signal_ends_the_run_within_five_seconds_and_loses_nothing(tmp_path: P
     assert "go on    python -m dreamsim.run --run.resume a" in rest
 
 
+def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dreamsim.run", *SCRIPTED, "--directory", "a", "--episodes", "200"]
+    command += ["--concurrency", "100", "--scripted.latency_s", "0.2", "--display.interval_s", "0.1"]
+    path = os.pathsep.join(str(ROOT / part) for part in ("", "adapters", "trainers"))
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 0
+    assert len(stored_ids(tmp_path / "a")) == 200
+
+
 def _some_finished(line: str) -> bool:
     return " of 5,000 episodes" in line and line.split()[1] != "0"
