@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.to_thread import run_sync
 
 from dreamsim.records.codec import episode_from_json, episode_to_json
 from dreamsim.records.episode import Episode
+from dreamsim.store.jsonl import read_jsonl
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -216,3 +219,26 @@ async def test_a_log_that_the_game_contradicts_is_refused(textworld: TextWorldEx
     module = _example("convert_textworld_express")
     with pytest.raises(module.ReplayError, match="step 1"):
         await module.convert(record, textworld, repeat=0)
+
+
+TEXTWORLD = {"game": "twc", "fold": "train", "seed": 0, "props": {"numLocations": 1}, "policy": "gold", "steps": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "content"),
+    [
+        ("convert_alfworld_expert", "log.jsonl.xz", json.dumps(ALFWORLD)),
+        ("convert_react_webshop", "log.jsonl", json.dumps(WEBSHOP)),
+        ("convert_tau_bench", "log.json", json.dumps([_trial(reward=1.0, last="###STOP###")])),
+        ("convert_textworld_express", "log.jsonl", json.dumps(TEXTWORLD)),
+    ],
+)
+async def test_what_a_converter_writes_can_be_imported(
+    name: str, source: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, target = tmp_path / source, tmp_path / "out.jsonl"
+    data = content.encode()
+    path.write_bytes(lzma.compress(data) if path.suffix == ".xz" else data)
+    monkeypatch.setattr("sys.argv", [name, str(path), str(target)])
+    await run_sync(_example(name).main)  # in a thread, because one of them runs an event loop of its own
+    assert len(list(read_jsonl(target))) == 1
