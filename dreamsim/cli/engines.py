@@ -163,9 +163,10 @@ def _opening(
     if role.kind == "http":
         return _server(settings, role, tokenizers[name])
     from dreamsim.engines.vllm_local import open_vllm_engine
-    from dreamsim.engines.vllm_settings import VllmSettings
+    from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
 
     general, own = settings.vllm, role.vllm
+    lookup = own.prompt_lookup if own.prompt_lookup is not None else general.prompt_lookup
     share = own.gpu_memory_utilization or general.gpu_memory_utilization
     if share is None and GPU.exists() and not settings.one_engine:
         share = SHARED_GPU_SHARE
@@ -182,6 +183,10 @@ def _opening(
             enforce_eager=general.enforce_eager,
             enable_prefix_caching=general.prefix_caching,
             tensor_parallel_size=general.tensor_parallel_size,
+            block_size=general.block_size,
+            speculative=PromptLookup(tokens=lookup) if lookup else None,
+            cpu_threads=own.cpu_threads or general.cpu_threads,
+            seeded=general.seeded,
             seed=settings.run.seed % 2**31,
             adapters=dict(adapters),
         ),

@@ -100,6 +100,18 @@ class VllmSection(Section):
     enforce_eager: bool = setting(True, "no CUDA graphs and no compilation: starts fast; set false for long GPU runs")
     tensor_parallel_size: int = setting(1, "GPUs one engine is split over", unit="GPUs", ge=1)
     prefix_caching: bool = setting(True, "keep the computed prefixes of prompts")
+    block_size: OptionalInt = setting(
+        None, "unit in which prefixes are shared; default: 32 on a CPU, else vLLM's", unit="tokens", ge=1
+    )
+    prompt_lookup: int = setting(
+        0, "guess so many tokens ahead from what was written before, which is exact; 0 is off", unit="tokens", ge=0
+    )
+    cpu_threads: OptionalInt = setting(
+        None, "threads that compute, on a CPU; default: one less than there are cores", unit="threads", ge=1
+    )
+    seeded: bool = setting(
+        False, "a seed for every request: the same request gives the same answer, but large batches get slower"
+    )
 
 
 class RoleVllmSection(Section):
@@ -113,6 +125,8 @@ class RoleVllmSection(Section):
     max_num_batched_tokens: OptionalInt = setting(None, "as vllm.max_num_batched_tokens", unit="tokens", ge=16)
     kv_cache_gib: OptionalFloat = setting(None, "as vllm.kv_cache_gib", unit="GiB", gt=0)
     gpu_memory_utilization: OptionalFloat = setting(None, "as vllm.gpu_memory_utilization", unit="share", gt=0, le=1)
+    prompt_lookup: OptionalInt = setting(None, "as vllm.prompt_lookup", unit="tokens", ge=0)
+    cpu_threads: OptionalInt = setting(None, "as vllm.cpu_threads", unit="threads", ge=1)
 
 
 class RoleSection(Section):
