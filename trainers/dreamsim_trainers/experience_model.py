@@ -45,7 +45,7 @@ from dreamsim_trainers.experience_data import (
     samples,
 )
 from dreamsim_trainers.renaming import WORDS, carried_names
-from dreamsim_trainers.tokenizer import PAD, UNKNOWN, train_tokenizer
+from dreamsim_trainers.tokenizer import NEWLINE, PAD, UNKNOWN, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -160,6 +160,20 @@ def frequent_values(episodes: Sequence[Episode], *, at_most: int = 12) -> list[s
     return [*(value for value, _ in counts.most_common(at_most)), GONE, "none"]
 
 
+def load_pretrained_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; ours (a word tokenizer, in any model's directory) exactly as it was saved.
+
+    transformers chooses a tokenizer class by the model's architecture, and would put the rules of that architecture's
+    own tokenizer in the place of ours.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    file = Path(model) / TOKENIZER_FILE
+    if file.is_file() and f'"{NEWLINE}"' in file.read_text(encoding="utf-8"):
+        return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token=PAD, unk_token=UNKNOWN, eos_token=END)
+    return AutoTokenizer.from_pretrained(model)
+
+
 def check_folds(episodes: Sequence[Episode], folds: tuple[str, ...]) -> None:
     """Refuse to learn from held-out tasks.
 
@@ -188,11 +202,9 @@ def model_and_tokenizer(
         episodes: what a new word tokenizer is made from.
         tokenizer: directory of a tokenizer that a tiny model is to use instead.
     """
-    from transformers import AutoTokenizer
-
     output = settings.output
     if model != "tiny":
-        pretrained = AutoTokenizer.from_pretrained(model)
+        pretrained = load_pretrained_tokenizer(model)
         if pretrained.pad_token is None:
             pretrained.pad_token = pretrained.eos_token
         pretrained.save_pretrained(str(output))
@@ -201,7 +213,7 @@ def model_and_tokenizer(
     if known is None:
         pretrained = build_tokenizer(episodes, output)
     else:
-        pretrained = AutoTokenizer.from_pretrained(known)
+        pretrained = load_pretrained_tokenizer(known)
         pretrained.save_pretrained(str(output))
     tiny = tiny_model(
         len(pretrained),
