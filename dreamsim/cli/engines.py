@@ -17,12 +17,14 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from dreamsim.cli.tasks import DATA
+from dreamsim.engines.vllm_process import has_gpu
+from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
 from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
 
 Say = Callable[[str], Awaitable[None]]
 Role = Literal["policy", "experience"]
-GPU = Path("/dev/nvidiactl")
+ROLES: tuple[Role, ...] = ("policy", "experience")
 SHARED_GPU_SHARE = 0.45
 """Of a GPU's memory, when two engines share it."""
 
@@ -60,22 +62,14 @@ async def open_engines(
     async with AsyncExitStack() as opened:
         if settings.one_engine:
             await say(f"starting {policy.model} for both roles")
-            opening = _opening(
-                settings, "policy", tokenizers, logs, adapters=_adapters(settings, "policy", "experience")
-            )
-            engine = await opened.enter_async_context(opening)
+            engine = await opened.enter_async_context(await _opening(settings, "policy", tokenizers, logs))
             yield Engines(policy=engine, experience=engine)
             return
         await say(f"starting {policy.model} as policy and {experience.model} as experience model")
-        openings = {
-            "policy": _opening(settings, "policy", tokenizers, logs, adapters=_adapters(settings, "policy")),
-            "experience": _opening(
-                settings, "experience", tokenizers, logs, adapters=_adapters(settings, "experience")
-            ),
+        openings: dict[str, AbstractAsyncContextManager[Engine]] = {
+            name: await _opening(settings, name, tokenizers, logs) for name in ROLES
         }
-        if await to_thread.run_sync(
-            GPU.exists
-        ):  # one after the other: each measures what memory is free when it starts
+        if await to_thread.run_sync(has_gpu):  # one after the other: each measures what memory is free when it starts
             engines = {name: await opened.enter_async_context(opening) for name, opening in openings.items()}
         else:
             engines = await opened.enter_async_context(opened_together(openings))
@@ -142,55 +136,50 @@ class opened_together(AbstractAsyncContextManager[dict[str, Any]]):  # noqa: N80
                 task_status.started()
 
 
-def _adapters(settings: Settings, *names: Role) -> dict[str, Path]:
-    adapters: dict[str, Path] = {}
-    for name in names:
-        adapter = getattr(settings, name).adapter
-        if adapter is not None:
-            adapters[name] = Path(adapter)
-    return adapters
-
-
-def _opening(
-    settings: Settings,
-    name: Role,
-    tokenizers: Mapping[Role, Tokenizer],
-    logs: Path,
-    *,
-    adapters: Mapping[str, Path],
+async def _opening(
+    settings: Settings, name: Role, tokenizers: Mapping[Role, Tokenizer], logs: Path
 ) -> AbstractAsyncContextManager[Engine]:
     role: PolicySection | ExperienceSection = getattr(settings, name)
     if role.kind == "http":
         return _server(settings, role, tokenizers[name])
     from dreamsim.engines.vllm_local import open_vllm_engine
-    from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
 
+    wanted = await to_thread.run_sync(vllm_settings, settings, name)
+    return open_vllm_engine(wanted, log_path=logs / f"vllm-{name}.log")
+
+
+def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
+    """What vLLM is started with for a role, or for both if one engine serves them. Blocks: looks at files.
+
+    Raises:
+        ConfigurationError: an adapter cannot be loaded.
+    """
+    role: PolicySection | ExperienceSection = getattr(settings, name)
     general, own = settings.vllm, role.vllm
     lookup = own.prompt_lookup if own.prompt_lookup is not None else general.prompt_lookup
     share = own.gpu_memory_utilization or general.gpu_memory_utilization
-    if share is None and GPU.exists() and not settings.one_engine:
+    two = not settings.one_engine and settings.policy.kind == settings.experience.kind == "vllm"
+    if share is None and two and has_gpu():
         share = SHARED_GPU_SHARE
-    return open_vllm_engine(
-        VllmSettings(
-            model=model_source(role, name),
-            name=f"{TINY}-{name}" if role.model == TINY else "",
-            dtype=own.dtype or general.dtype,
-            max_model_len=own.max_model_len or general.max_model_len,
-            max_num_seqs=own.max_num_seqs or general.max_num_seqs,
-            max_num_batched_tokens=own.max_num_batched_tokens or general.max_num_batched_tokens,
-            kv_cache_gib=own.kv_cache_gib or general.kv_cache_gib,
-            gpu_memory_utilization=share,
-            enforce_eager=general.enforce_eager,
-            enable_prefix_caching=general.prefix_caching,
-            tensor_parallel_size=general.tensor_parallel_size,
-            block_size=general.block_size,
-            speculative=PromptLookup(tokens=lookup) if lookup else None,
-            cpu_threads=own.cpu_threads or general.cpu_threads,
-            seeded=general.seeded,
-            seed=settings.run.seed % 2**31,
-            adapters=dict(adapters),
-        ),
-        log_path=logs / f"vllm-{name}.log",
+    adapters = {served: getattr(settings, served).adapter for served in (ROLES if settings.one_engine else (name,))}
+    return VllmSettings(
+        model=model_source(role, name),
+        name=f"{TINY}-{name}" if role.model == TINY else "",
+        dtype=own.dtype or general.dtype,
+        max_model_len=own.max_model_len or general.max_model_len,
+        max_num_seqs=own.max_num_seqs or general.max_num_seqs,
+        max_num_batched_tokens=own.max_num_batched_tokens or general.max_num_batched_tokens,
+        kv_cache_gib=own.kv_cache_gib or general.kv_cache_gib,
+        gpu_memory_utilization=share,
+        enforce_eager=general.enforce_eager,
+        enable_prefix_caching=general.prefix_caching,
+        tensor_parallel_size=general.tensor_parallel_size,
+        block_size=general.block_size,
+        speculative=PromptLookup(tokens=lookup) if lookup else None,
+        cpu_threads=own.cpu_threads or general.cpu_threads,
+        seeded=general.seeded,
+        seed=settings.run.seed % 2**31,
+        adapters={served: Path(path) for served, path in adapters.items() if path is not None},
     )
 
 

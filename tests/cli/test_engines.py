@@ -2,13 +2,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from dreamsim.cli.engines import opened_together
+from dreamsim.cli import engines
+from dreamsim.cli.engines import Role, open_engines, opened_together
+from dreamsim.engines import vllm_local
+from dreamsim.engines.scripted import ByteTokenizer
+from dreamsim.engines.vllm_settings import VllmSettings
 from dreamsim.errors import ConfigurationError
+from dreamsim.protocols import Tokenizer
+from dreamsim.runtime.settings_sources import load_settings, parse_arguments
 
 pytestmark = pytest.mark.anyio
 
@@ -62,3 +69,65 @@ async def test_an_error_of_the_block_is_not_wrapped() -> None:
         async with opened_together({"a": log.opening("a"), "b": log.opening("b")}):
             raise KeyError
     assert sorted(log.events[2:]) == ["close a", "close b"]
+
+
+TOKENIZERS: dict[Role, Tokenizer] = {"policy": ByteTokenizer(), "experience": ByteTokenizer()}
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[VllmSettings]:
+    """What vLLM is started with."""
+    settings: list[VllmSettings] = []
+
+    @asynccontextmanager
+    async def open_vllm_engine(wanted: VllmSettings, *, log_path: Path) -> AsyncIterator[VllmSettings]:
+        settings.append(wanted)
+        yield wanted
+
+    monkeypatch.setattr(vllm_local, "open_vllm_engine", open_vllm_engine)
+    return settings
+
+
+async def say(text: str) -> None:
+    pass
+
+
+async def opened(*arguments: str) -> engines.Engines:
+    settings = load_settings(parse_arguments(arguments), {})
+    async with open_engines(settings, TOKENIZERS, say, logs=Path("logs")) as found:
+        return found
+
+
+async def test_two_models_are_two_engines_each_with_its_own_settings(started: list[VllmSettings]) -> None:
+    both = ("--policy.model", "a/b", "--experience.model", "c/d", "--vllm.max_num_seqs", "64")
+    found = await opened(*both, "--policy.vllm.max_num_seqs", "8", "--experience.vllm.prompt_lookup", "4")
+    by_model = {settings.model: settings for settings in started}
+    assert found.policy is not found.experience
+    assert (by_model["a/b"].max_num_seqs, by_model["c/d"].max_num_seqs) == (8, 64)
+    assert by_model["a/b"].speculative is None
+    assert by_model["c/d"].speculative is not None
+
+
+async def test_one_model_is_one_engine(started: list[VllmSettings]) -> None:
+    found = await opened("--policy.model", "a/b", "--experience.model", "a/b")
+    assert found.policy is found.experience
+    assert len(started) == 1
+
+
+async def test_two_engines_share_the_memory_of_a_gpu(
+    started: list[VllmSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    await opened("--policy.model", "a/b", "--experience.model", "c/d")
+    assert [settings.gpu_memory_utilization for settings in started] == [0.45, 0.45]
+    await opened("--policy.model", "a/b", "--experience.model", "a/b")
+    assert started[-1].gpu_memory_utilization is None
+
+
+async def test_the_tiny_models_are_those_of_the_package(started: list[VllmSettings]) -> None:
+    await opened()
+    assert sorted(Path(settings.model).parts[-3:] for settings in started) == [
+        ("dreamsim", "data", "experience"),
+        ("dreamsim", "data", "policy"),
+    ]
+    assert sorted(settings.name for settings in started) == ["tiny-experience", "tiny-policy"]
