@@ -46,7 +46,7 @@ def make_episode(random: np.random.Generator, number: int) -> Episode:
         purpose="experience",
         transitions=tuple(
             Transition(
-                action=f"{random.choice(VERBS)} {random.choice(THINGS)}",
+                action=_action(random),
                 state=state,
                 reward=0.0,
                 outcome="running",
@@ -59,18 +59,18 @@ def make_episode(random: np.random.Generator, number: int) -> Episode:
 
 
 def _lines(random: np.random.Generator) -> list[str]:
-    things = random.choice(THINGS, size=8, replace=False)
-    return [f"at: room {random.integers(9)}", *(f"{thing}: {random.choice(PLACES)}" for thing in things)]
+    things, places = random.permutation(len(THINGS))[:8], random.integers(len(PLACES), size=8)
+    inside = [f"{THINGS[thing]}: {PLACES[place]}" for thing, place in zip(things, places, strict=True)]
+    return [f"at: room {random.integers(9)}", *inside]
+
+
+def _action(random: np.random.Generator) -> str:
+    return f"{VERBS[random.integers(len(VERBS))]} {THINGS[random.integers(len(THINGS))]}"
 
 
 def queries_of(random: np.random.Generator, count: int) -> list[ExperienceQuery]:
     """Queries from states never stored."""
-    return [
-        ExperienceQuery(
-            state=State.of(_lines(random)).lines, action=f"{random.choice(VERBS)} {random.choice(THINGS)}", k=4
-        )
-        for _ in range(count)
-    ]
+    return [ExperienceQuery(state=State.of(_lines(random)).lines, action=_action(random), k=4) for _ in range(count)]
 
 
 async def measure(path: Path, steps: int, askers: int, rounds: int) -> dict[str, float]:
