@@ -6,7 +6,9 @@ gives the same vector on every machine.
 Bags of words find states that look alike. What decides the effect of an action is another thing: its verb, and
 what the state says about the things it names. So beside the words there are features that join the two, with
 names taken out: `take apple` with `apple: in fridge` gives `take <0>` and `take <0> in fridge`; a name that the
-action mentions too would be `<1>`. On the 14,727 real steps shipped with the package the nearest step of another task has the same effect, names
+action mentions too would be `<1>`.
+
+On the 14,727 real steps shipped with the package the nearest step of another task has the same effect, names
 aside, for 97 % of queries, against 73 % for words and pairs of words: `benchmarks/retrieval.py`.
 """
 
