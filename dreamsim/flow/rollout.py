@@ -3,6 +3,7 @@
 In: an `Assignment`. Out: an `Episode`, whatever happens.
 Always:
 - what happened before a failure is kept: an episode that ends in an error has all its transitions so far;
+- a step whose reward or score is no finite number fails the episode, not the store that would hold it;
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
   environment or for the store does not use it up;
@@ -12,12 +13,19 @@ Always:
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import anyio
 import anyio.lowlevel
 
-from dreamsim.errors import ConfigurationError, EngineError, EpisodeCancelledError, EpisodeTimeoutError
+from dreamsim.errors import (
+    ConfigurationError,
+    EngineError,
+    EnvironmentFailure,
+    EpisodeCancelledError,
+    EpisodeTimeoutError,
+)
 from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.runtime.boundary import Boundary, Failure
@@ -185,6 +193,10 @@ class Rollout:
                 transition = await session.step(decision.action)
             finally:
                 stepping.leave(entered)
+            if not (math.isfinite(transition.reward) and math.isfinite(transition.score or 0.0)):
+                raise EnvironmentFailure(
+                    f"the environment gave reward {transition.reward} and score {transition.score} for a step"
+                )
             if transition.decision is None:
                 transition = dataclasses.replace(transition, decision=decision)
             transitions.append(transition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -177,6 +178,23 @@ def test_a_bug_is_stored_with_the_place_it_happened_at() -> None:
     message = play(Interrupted(step="bug")).error_message or ""
     assert "a scripted bug" in message
     assert "faults.py:" in message
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["reward", "score"])
+def test_a_number_that_could_not_be_stored_fails_the_episode(field: str, number: float) -> None:
+    class Odd(Interrupted):
+        @asynccontextmanager
+        async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:
+            async with super().session(task, episode_id=episode_id, seed=seed) as session:
+                yield _OddSession(session, 0.0)
+
+    class _OddSession(_Session):
+        async def step(self, action: str) -> Transition:
+            return dataclasses.replace(await super().step(action), **{field: number})  # type: ignore[arg-type]
+
+    episode = play(Odd())
+    assert (episode.error_kind, episode.transitions) == ("environment", ())
 
 
 def test_a_script_that_ends_too_early_is_the_policys_failure() -> None:
