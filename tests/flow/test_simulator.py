@@ -237,6 +237,23 @@ def test_stopping_cancels_what_has_not_ended_by_the_deadline_and_stores_it() -> 
     assert seconds == pytest.approx(5, abs=0.01)
 
 
+def test_a_stopped_run_goes_on_where_it_stood() -> None:
+    async def main() -> tuple[set[str | None], dict[str, int]]:
+        sink, source = MemorySink(), RememberedTasks(TASKS, episodes=40)
+        async with simulator(environment=ScriptedEnvironment(latency_s=1), tasks=source, sink=sink) as running:
+            running.episodes()
+            await anyio.sleep(12)
+            await running.stop(drain_seconds=0)
+        done = [id for id, episode in sink.episodes.items() if episode.error_kind is None]
+        assert 0 < len(done) < len(sink.episodes) < 40
+        await outcomes(simulator(tasks=RememberedTasks(TASKS, episodes=40), sink=sink, finished=done))
+        return {episode.error_kind for episode in sink.episodes.values()}, {id: sink.added[id] for id in done}
+
+    kinds, added = in_virtual_time(main)
+    assert kinds == {None}
+    assert set(added.values()) == {1}
+
+
 def test_stopping_from_inside_the_loop_delivers_the_rest() -> None:
     async def main() -> list[str]:
         seen: list[str] = []
