@@ -47,7 +47,7 @@ models: $(VENV)/.cpu
 	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --model build/stage1 \
 		--output build/experience $(TINY) --retrieve episode --demonstrations 2 --no-example-state --step-share 0.05 \
 		--steps 750 --learning-rate 1.4e-3 --warmup-steps 30 --answer-tokens 200
-	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/experience --shape 128,3,2,320 --output build/policy \
+	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/experience --shape 128,3,4,320 --output build/policy \
 		--steps 300
 
 format: $(VENV)/.dev

@@ -44,13 +44,13 @@ def install_induction(model: PreTrainedModel, *, seed: int) -> None:
     """Write the heads described above into layers 0 and 1.
 
     Raises:
-        ConfigurationError: the model has fewer than two layers or heads, or shared key-value heads.
+        ConfigurationError: the model has fewer than two layers or three heads, or shared key-value heads.
     """
     import torch
 
     config: Any = model.config
-    if config.num_hidden_layers < 2 or config.num_attention_heads < 2:
-        raise ConfigurationError("induction heads need two layers of two heads")
+    if config.num_hidden_layers < 2 or config.num_attention_heads < 3:
+        raise ConfigurationError("induction heads need two layers of three heads or more")
     if config.num_key_value_heads != config.num_attention_heads:
         raise ConfigurationError("induction heads need as many key-value heads as heads")
     width: int = config.hidden_size
