@@ -110,10 +110,10 @@ async def annotate(
     """Annotate every episode that is not done yet.
 
     Raises:
-        UsageError: the teacher can no longer be asked at all (wrong key, unknown model).
+        UsageError: the teacher can no longer be asked at all (wrong key, unknown model), or a file not be written.
     """
     tally = ledger.tally
-    fatal: list[EngineError] = []
+    fatal: list[str] = []
     sender, receiver = anyio.create_memory_object_stream[Episode](0)
 
     async def work(queue: MemoryObjectReceiveStream[Episode]) -> None:
@@ -122,7 +122,10 @@ async def annotate(
                 try:
                     await _one(episode, ledger, teacher, prompts, model=model, attempts=attempts)
                 except EngineError as error:
-                    fatal.append(error)
+                    fatal.append(f"the teacher cannot be asked: {error}")
+                    workers.cancel_scope.cancel()
+                except OSError as error:
+                    fatal.append(f"{error.filename or ledger.output}: cannot be written ({error.strerror})")
                     workers.cancel_scope.cancel()
 
     async with anyio.create_task_group() as workers, sender:
@@ -141,7 +144,7 @@ async def annotate(
                 await sender.send(episode)
         await sender.aclose()
     if fatal:
-        raise UsageError(f"the teacher cannot be asked: {fatal[0]}") from fatal[0]
+        raise UsageError(fatal[0])
     return tally
 
 

@@ -18,7 +18,7 @@ from dreamsim.cli import exits
 from dreamsim.cli.arguments import Parser
 from dreamsim.cli.figures import percent
 from dreamsim.cli.interrupts import Interrupts
-from dreamsim.errors import MissingExtraError, UsageError
+from dreamsim.errors import DreamsimError, MissingExtraError, UsageError
 from dreamsim.records.episode import Episode
 from dreamsim.store.jsonl import export_jsonl
 from dreamsim.store.queries import EpisodeFilter
@@ -105,8 +105,8 @@ async def _collect(where: Path, given: argparse.Namespace, settings: CollectSett
                 async with open_store(where, encoder=None) as store:
                     finished = await store.finished_ids(settings.run)
                     report = await collect(settings, _Kept(store, interrupts), finished=finished, progress=_progress)
-        except UsageError as error:
-            refused = error
+        except DreamsimError as error:  # not through the task group, which would wrap it
+            refused = error if isinstance(error, UsageError) else UsageError(str(error))
         tasks.cancel_scope.cancel()
     if refused is not None:
         raise refused

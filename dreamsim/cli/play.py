@@ -101,6 +101,11 @@ def _conclude(ending: Ending, directory: RunDirectory, display: Display) -> None
         display.conclude(render_summary(ending, directory))
 
 
+def _log_failure(episode: Episode) -> None:
+    if episode.error_kind is not None:
+        log.warning("episode.failed", id=episode.id, kind=episode.error_kind, message=episode.error_message)
+
+
 async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
     await anyio.sleep(seconds)
     await interrupts.request()
@@ -187,16 +192,19 @@ class _Sitting:
             total=self._settings.episodes,
             max_steps=run.max_steps,
         )
+        ended: DreamsimError | None = None
         async with simulator, anyio.create_task_group() as shown:
             self._interrupts.call_first(partial(self._stop, simulator))
             with self._display.live():
                 shown.start_soon(watching)
-                async for episode in simulator.episodes():
-                    if episode.error_kind is not None:
-                        log.warning(
-                            "episode.failed", id=episode.id, kind=episode.error_kind, message=episode.error_message
-                        )
+                try:
+                    async for episode in simulator.episodes():
+                        _log_failure(episode)
+                except DreamsimError as error:
+                    ended = error  # not through the task group, which would wrap it
                 shown.cancel_scope.cancel()
+        if ended is not None:
+            raise ended
 
     async def _stop(self, simulator: Simulator) -> None:
         await self.say("stopping: what runs gets a moment to end; everything finished is stored (again: kill)")

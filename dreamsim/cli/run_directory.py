@@ -26,9 +26,6 @@ SUMMARY = "summary.json"
 STORE = "store.sqlite"
 ROOT = Path("runs")
 
-FREE_TO_CHANGE = ("run.directory", "run.resume", "run.concurrency", "run.episodes", "run.episode_timeout_s",
-                  "run.max_failures", "run.stop_after_s", "run.shared", "run.name")  # fmt: skip
-"""Settings of `run` that a resumed run may change: no episode depends on them. Engines may change freely too."""
 FIXED = ("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "tasks.")
 """Settings that a resumed run may not change, by beginning."""
 

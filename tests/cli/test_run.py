@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from dreamsim.cli.arguments import store_of
+from dreamsim.records.episode import Episode
 from dreamsim.run import main
 from dreamsim.runtime.settings_sources import load_settings, parse_arguments
+from dreamsim.store.rows import write_episodes
 
 SCRIPTED = ["--policy.engine", "scripted", "--experience.engine", "scripted"]
 ROOT = Path(__file__).parents[2]
@@ -174,6 +177,28 @@ def test_a_signal_ends_the_run_within_five_seconds_and_loses_nothing(tmp_path: P
     figures = summary(tmp_path / "a")
     assert len(set(stored_ids(tmp_path / "a"))) == figures["episodes_stored"]
     assert "go on    python -m dreamsim.run --run.resume a" in rest
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = []
+
+    def write(connection: sqlite3.Connection, episodes: Iterable[Episode]) -> object:
+        some = list(episodes)
+        written.extend(some)
+        if len(written) > 20:
+            raise sqlite3.OperationalError("database or disk is full")
+        return write_episodes(connection, some)
+
+    monkeypatch.setattr("dreamsim.store.writer.write_episodes", write)
+    arguments = ["--episodes", "200", "--concurrency", "10", "--scripted.latency_s", "0.01", "--directory", "a"]
+    assert main([*SCRIPTED, *arguments]) == 1
+    said = capfd.readouterr()
+    assert "database or disk is full" in said.out
+    assert "Traceback" not in said.err
+    assert 0 < len(stored_ids(tmp_path / "a")) <= 20
+    assert "go on    python -m dreamsim.run --run.resume a" in said.out
 
 
 def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
