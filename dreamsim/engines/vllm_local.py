@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import numpy as np
 
@@ -256,6 +257,8 @@ async def _start(settings: VllmSettings, leash: Leash) -> Any:
                 failure = error
             leash.started = True
             group.cancel_scope.cancel()
+        # The thread is shielded: whoever gave up on the start meanwhile is told so here, not of what he caused.
+        await anyio.lowlevel.checkpoint_if_cancelled()
     except anyio.get_cancelled_exc_class():
         if llm is not None:
             with anyio.CancelScope(shield=True):

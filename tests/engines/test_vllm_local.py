@@ -59,7 +59,13 @@ def request(
 
 
 def settings(model: Path, **changes: object) -> VllmSettings:
-    given: dict[str, object] = {"model": str(model), "max_num_seqs": 64, "kv_cache_gib": 0.125, **changes}
+    given: dict[str, object] = {
+        "model": str(model),
+        "dtype": "float32",
+        "max_num_seqs": 64,
+        "kv_cache_gib": 0.125,
+        **changes,
+    }
     return VllmSettings(**given)  # type: ignore[arg-type]
 
 
@@ -220,7 +226,7 @@ async def test_no_process_outlives_a_parent_that_is_killed(model: Path, tmp_path
         assert below
     finally:
         parent.send_signal(signal.SIGKILL)
-        await anyio.to_thread.run_sync(parent.wait)
+        await anyio.to_thread.run_sync(parent.communicate)
     gone, alive = await anyio.to_thread.run_sync(lambda: psutil.wait_procs(below, timeout=30))
     assert (len(gone), alive) == (len(below), [])
 
