@@ -51,9 +51,7 @@ def parser() -> argparse.ArgumentParser:
     fidelity.add_argument("--dump", type=Path, help="write every step's record to this file, one JSON object a line")
     policy = commands.add_parser("policy", help="real success of the policy on unseen games")
     policy.add_argument("--games", type=int, default=500)
-    run = commands.add_parser(
-        "run", help="the default run: time, episodes alive and stored, memory"
-    )
+    run = commands.add_parser("run", help="the default run: time, episodes alive and stored, memory")
     run.add_argument("--seeds", type=numbers, default=(0,), help="one run for each")
     overhead = commands.add_parser("overhead", help="the simulator's own cost")
     overhead.add_argument("--rounds", type=int, default=3)

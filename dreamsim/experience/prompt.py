@@ -31,7 +31,7 @@ class PromptLayout:
     """What the prompt holds; ablations are switched off here."""
 
     retrieve: Retrieve = "step"
-    """When experiences are retrieved: once per episode (keeps the whole prompt a prefix of the next), per step, never."""
+    """When experiences are retrieved: per episode (the whole prompt is then a prefix of the next), per step, never."""
     demonstrations: int = 4
     """How many, at most."""
     example_state: bool = True
