@@ -4,9 +4,10 @@ In: an episode whose transitions carry the running score. Out: the same episode 
 `egg: in fridge raw; fridge: open; works; belongs; 1 of 2 placed`.
 
 Always: reasoning names facts before it concludes. First where each thing in the action is according to the states
-seen so far, then what the recipe or the task says of it, then whether the action works, then what the task has
-reached. Facts read as in the state (`name: value`, or `name: none`), so that naming one is copying one. A fact that no state seen so far shows is never named: the experience model must be able to learn every
-word of it from its prompt or from other episodes.
+seen so far, then what the recipe or the task says of it, then whether the action works, then what the task has reached.
+Facts read as in the state (`name: value`, or `name: none`), so that naming one is copying one. A fact that no state
+seen so far shows is never named: the experience model must be able to learn every word of it from its prompt or from
+other episodes.
 """
 
 from __future__ import annotations
