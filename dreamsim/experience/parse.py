@@ -2,7 +2,8 @@
 
 In: any text. Out: an `Answer`, or a `ParseError` that says what is missing or contradictory.
 Always:
-- White space, letter case of tags, missing `<end>` and text after it do not matter; nothing else is forgiven.
+- White space, letter case of tags, a missing `<end>`, text after it and a line said twice do not matter; nothing else
+  is forgiven.
 - Nothing is made up: a missing or malformed part is an error, never a default.
 - Reward and outcome agree: reward lies in the allowed range, and a failure or a running step earns nothing unless the
   task gives rewards along the way.
@@ -109,7 +110,8 @@ def _required(parts: dict[str, str], name: str) -> str:
 
 
 def _changed_lines(section: str, rules: AnswerRules) -> tuple[str, ...]:
-    lines = tuple(" ".join(line.split()) for line in section.splitlines() if line.strip())
+    written = (" ".join(line.split()) for line in section.splitlines() if line.strip())
+    lines = tuple(dict.fromkeys(written))  # said twice is said once; said in two ways is refused below
     if len(lines) > rules.maximum_lines:
         raise ParseError(f"{len(lines)} changed lines, more than {rules.maximum_lines}")
     keys: set[str] = set()
@@ -120,7 +122,7 @@ def _changed_lines(section: str, rules: AnswerRules) -> tuple[str, ...]:
         if not key:
             raise ParseError(f"a line without an element: {_shown(line)}")
         if key in keys:
-            raise ParseError(f"two lines for {_shown(key)}")
+            raise ParseError(f"two different lines for {_shown(key)}")
         if key in (SCENE, RESULT) and (not value or value == GONE):
             raise ParseError(f"the line {_shown(line)} says nothing")
         keys.add(key)

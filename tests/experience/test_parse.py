@@ -28,6 +28,7 @@ def test_an_answer_is_read() -> None:
         GOOD + " and so on",
         GOOD.replace("egg: in fridge", "  egg :   in fridge  "),
         GOOD.replace("<state>", "< state >"),
+        GOOD.replace("egg: in fridge", "egg: in fridge\negg:  in fridge"),
     ],
 )
 def test_form_does_not_matter(written: str) -> None:
@@ -50,7 +51,7 @@ def test_form_does_not_matter(written: str) -> None:
         (GOOD.replace("<done> no", "<done> success"), "contradicts"),
         (GOOD.replace("<reward> 0", "<reward> 1").replace("<done> no", "<done> failure"), "contradicts"),
         (GOOD.replace("<done> no", "<done> no <reward> 0"), "twice"),
-        (GOOD.replace("egg: in fridge", "egg: in fridge\negg: held"), "two lines"),
+        (GOOD.replace("egg: in fridge", "egg: in fridge\negg: held"), "two different lines"),
         (GOOD.replace("egg: in fridge", "at: gone"), "says nothing"),
         (GOOD.replace("<end>", "<action> open fridge"), "goes on"),
         ("Sure! " + GOOD, "before the first tag"),
