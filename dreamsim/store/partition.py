@@ -31,7 +31,7 @@ MAX_FETCH = 512
 SPARE = 16
 """Candidates asked for beyond what is needed: the graph is approximate, the order among candidates is not."""
 
-EXPANSION = 192
+EXPANSION = 144
 """Nodes of the graph kept in view during a search: recall against speed."""
 
 EXPANSION_ADD = 128
