@@ -25,6 +25,8 @@ from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Sett
 Say = Callable[[str], Awaitable[None]]
 Role = Literal["policy", "experience"]
 ROLES: tuple[Role, ...] = ("policy", "experience")
+SHUTDOWN_S = 1.0
+"""What a closing engine gets before it is killed: every answer it gave is stored by then, so nothing is lost."""
 SHARED_GPU_SHARE = 0.45
 """Of a GPU's memory, when two engines share it."""
 
@@ -179,6 +181,7 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
         cpu_threads=own.cpu_threads or general.cpu_threads,
         seeded=general.seeded,
         seed=settings.run.seed % 2**31,
+        shutdown_timeout_s=SHUTDOWN_S,
         adapters={served: Path(path) for served, path in adapters.items() if path is not None},
     )
 
