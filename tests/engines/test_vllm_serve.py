@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--enforce-eager"]
     arguments += ["--kv-cache-memory-bytes", str(2**27), "--enable-prompt-tokens-details"]
     log = tmp_path_factory.mktemp("log") / "serve.log"
-    # Not `vllm serve`, which is the same but does not run where vLLM's distribution has another name, as its CPU build's.
+    # What `vllm serve` does, too; but that does not run where vLLM's distribution has another name, as its CPU build's.
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -51,12 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
-        ) as server,
+        ) as process,
     ):
         try:
-            yield f"http://127.0.0.1:{port}/v1"
+            yield Server(url=f"http://127.0.0.1:{port}/v1", process=process, log=log)
         finally:
-            server.terminate()
+            process.terminate()
 
 
 async def test_a_vllm_server_keeps_the_contract_of_an_engine(server: Server) -> None:
