@@ -19,9 +19,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # `ci` repeats itself exactly, `explore` looks for something new: HYPOTHESIS_PROFILE=explore make test.
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)
-settings.register_profile(
-    "explore", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("explore", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
