@@ -30,7 +30,7 @@ from dreamsim.simulator import Simulator
 from dreamsim.store.queries import Counts
 from dreamsim.store.store import open_store
 
-DRAIN_S = 1.5
+DRAIN_S = 1.0
 """What an interrupted run gives its episodes to end by themselves; well under the 5 s in which it is to be over."""
 
 log = structlog.get_logger()
