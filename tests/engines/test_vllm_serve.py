@@ -42,6 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         port = free.getsockname()[1]
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--enforce-eager"]
     arguments += ["--kv-cache-memory-bytes", str(2**27), "--enable-prompt-tokens-details"]
+    arguments += ["--block-size", "32"]  # of blocks as large as by default, the prompt would not fill one
     log = tmp_path_factory.mktemp("log") / "serve.log"
     # What `vllm serve` does, too; but that does not run where vLLM's distribution has another name, as its CPU build's.
     with (
