@@ -93,7 +93,7 @@ async def measure(
         if baseline:
             await of(NearestNeighbour(store, same_environment=settings.experience.same_environment), "knn_")
         ready = await anyio.to_thread.run_sync(prepared, settings.experience, "experience")
-        async with one_engine(settings, "experience", work / "vllm-fidelity.log", seeded=True) as engine:
+        async with one_engine(settings, "experience", work / "vllm-fidelity.log", seeded=False) as engine:
             how = experience_settings(settings.experience, ready)
             model = ExperienceModel(engine, ready.tokenizer, how, store)
             await of(DreamForeteller(model, seed=seeds[0]), "")

@@ -40,7 +40,7 @@ async def measure(settings: Settings, work: Path, *, games: int) -> tuple[dict[s
         tasks = await environment.tasks(fold="test", count=games)
         finished = await store.finished_ids(run)
         if len(finished) < games:
-            async with one_engine(settings, "policy", work / "vllm-policy.log", seeded=True) as engine:
+            async with one_engine(settings, "policy", work / "vllm-policy.log", seeded=False) as engine:
                 simulator = Simulator(
                     environment=environment,
                     policy=LanguageModelPolicy(engine, ready.tokenizer, policy_settings(settings.policy, ready)),
