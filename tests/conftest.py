@@ -6,6 +6,7 @@ Coroutine tests need no mark: anyio's plugin runs them on asyncio.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VLLM_NO_USAGE_STATS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# A shell that starts tests in the background has SIGINT ignored, and whoever is started from here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `ci` repeats itself exactly, `explore` looks for something new: HYPOTHESIS_PROFILE=explore make test.
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)

@@ -44,9 +44,19 @@ def slow(sink: MemorySink | None = None) -> Simulator:
     )
 
 
+OTHERS: set[threading.Thread] = set()
+"""Threads that were there before the test: other tests' engines may leave some to the interpreter."""
+
+
+@pytest.fixture(autouse=True)
+def threads_of_others() -> None:
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def left_behind() -> tuple[int, int]:
     """Tasks beside this one, and threads beside the main one."""
-    return len(asyncio.all_tasks()) - 1, threading.active_count() - 1
+    return len(asyncio.all_tasks()) - 1, len(set(threading.enumerate()) - OTHERS)
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
