@@ -67,6 +67,7 @@ class _Scene:
     blocked: tuple[str, ...]
     absent: tuple[str, ...]
     room: str
+    last: str
 
 
 def mistake(
@@ -81,17 +82,17 @@ def mistake(
         vocabulary: names of things, most of which are not here.
         last: the action before, which is now and then taken again.
     """
-    scene = _scene(state, vocabulary)
+    scene = _scene(state, vocabulary, last)
     possible = frozenset(admissible)
     for _ in range(TRIES):
         kind = dice.choices(_KINDS, _WEIGHTS)[0]
-        action = last if kind is _again else kind(dice, scene)
+        action = kind(dice, scene)
         if action and action not in possible:
             return action
     return "frobnicate " + _one(dice, scene.here, scene.absent)
 
 
-def _scene(state: State, vocabulary: Sequence[str]) -> _Scene:
+def _scene(state: State, vocabulary: Sequence[str], last: str) -> _Scene:
     elements = {key: value for key, value in state.elements.items() if key != RESULT}
     things = {key: value for key, value in elements.items() if key != SCENE and key not in DIRECTIONS}
     return _Scene(
@@ -102,6 +103,7 @@ def _scene(state: State, vocabulary: Sequence[str]) -> _Scene:
         blocked=tuple(way for way in DIRECTIONS if elements.get(way, "closed door") == "closed door"),
         absent=tuple(name for name in vocabulary if name not in things),
         room=elements.get(SCENE, "room"),
+        last=last,
     )
 
 
@@ -167,8 +169,7 @@ def _nonsense(dice: random.Random, scene: _Scene) -> str:
 
 
 def _again(dice: random.Random, scene: _Scene) -> str:
-    """Stands for the action before; `mistake` knows it."""
-    raise NotImplementedError
+    return scene.last
 
 
 _KINDS: Final[tuple[Callable[[random.Random, _Scene], str], ...]] = (
