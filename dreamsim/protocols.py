@@ -6,7 +6,7 @@ it started, down to the engine's request. Each protocol has a public contract ch
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from dreamsim.records.episode import Episode, Purpose, Source, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Contradiction, Verdict
 
 
 class Tokenizer(Protocol):
@@ -138,6 +139,56 @@ class StateMapping(Protocol):
 
     def state(self, raw: str) -> State:
         """The element lines of a raw observation. Pure, fast, the same in every process."""
+        ...
+
+
+class StateLedger(Protocol):
+    """Keeps the books of episodes of one kind of environment: states in; facts and contradictions out."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance."""
+        ...
+
+    def open(self, task: Task) -> LedgerSession:
+        """The books of one episode, with the task's first state entered."""
+        ...
+
+
+class LedgerSession(Protocol):
+    """The books of one episode. Pure and fast: they are kept on the event loop."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What has been established so far and still holds, as `thing -> where or how it is`."""
+        ...
+
+    def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
+        """Everything in `transition` that the books rule out; never rules out what the real environment may do.
+
+        Changes nothing: a transition that contradicts can be thrown away and another one tried.
+        """
+        ...
+
+    def see(self, transition: Transition) -> None:
+        """Enter `transition`; the next one starts from its state."""
+        ...
+
+
+class Verifier(Protocol):
+    """Says whether a dreamed step really ended the task, so that no reward is made up."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance."""
+        ...
+
+    async def verify(self, task: Task, before: Sequence[Transition], transition: Transition) -> Verdict:
+        """The verdict on `transition`, after the transitions `before` of the same episode.
+
+        Raises:
+            EpisodeError: it could not be asked (a model as judge whose engine failed).
+        """
         ...
 
 

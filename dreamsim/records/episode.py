@@ -17,6 +17,7 @@ from typing import Literal
 from dreamsim.records.completion import Decision
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Trust
 
 Source = Literal["real", "dreamed"]
 StepOutcome = Literal["running", "success", "failure"]
@@ -53,6 +54,8 @@ class Transition:
     """Outputs the experience model needed for this transition: 1 is the first try."""
     retrieved: tuple[str, ...] = ()
     """Ids (`episode id:step index`) of the experiences shown to the experience model."""
+    trust: Trust | None = None
+    """What the run-time checks found; None for real steps, and for dreams without checks."""
 
     @property
     def done(self) -> bool:
