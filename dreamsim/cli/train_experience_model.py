@@ -58,7 +58,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--rename-share", type=float, default=0.0, help="episodes whose things are renamed (tiny models)"
     )
-    parser.add_argument("--absent-share", type=float, default=0.0, help="failing actions inserted, per real step")
     parser.add_argument("--drills", type=int, default=0, help="made-up episodes of looking things up (tiny models)")
     parser.add_argument("--rename-keep", default="", help="names never renamed, separated by commas")
     parser.add_argument("--rename-knowledge", default="", help="a word of reasoning that hangs on what names mean")
@@ -80,7 +79,6 @@ def main(arguments: Sequence[str]) -> int:
             layout=layout,
             step_share=given.step_share,
             drills=given.drills,
-            absent_share=given.absent_share,
             rename_share=given.rename_share,
             rename_keep=tuple(filter(None, given.rename_keep.split(","))),
             rename_knowledge=given.rename_knowledge,

@@ -28,11 +28,11 @@ async def test_every_task_is_played_once_by_every_policy(textworld: TextWorldExp
     report = await collect(SETTINGS, sink, environment=textworld)
     episodes = sink.episodes.values()
     assert {(episode.task.key, episode.repeat) for episode in episodes} == {
-        (episode.task.key, repeat) for episode in episodes for repeat in range(4)
+        (episode.task.key, repeat) for episode in episodes for repeat in range(5)
     }
-    assert len(sink.episodes) == report.total == 24
+    assert len(sink.episodes) == report.total == 30
     assert set(sink.added.values()) == {1}
-    assert {episode.policy for episode in episodes} == {"gold-1", "random-1", "mixed-1", "mistaken-1"}
+    assert {episode.policy for episode in episodes} == {"gold-1", "random-1", "mixed-1", "mistaken-1", "restless-1"}
 
 
 async def test_episodes_are_real_experience_with_reasoning(textworld: TextWorldExpressEnvironment) -> None:
@@ -51,7 +51,7 @@ async def test_what_is_there_already_is_not_played_again(textworld: TextWorldExp
     await collect(settings, whole, environment=textworld)
     await collect(replace(settings, tasks=3), part, environment=textworld)
     report = await collect(settings, rest, environment=textworld, finished=part.episodes)
-    assert report.skipped == len(part.episodes) == 12
+    assert report.skipped == len(part.episodes) == 15
     both = part.episodes | rest.episodes
     assert {id: _told(episode) for id, episode in both.items()} == {
         id: _told(episode) for id, episode in whole.episodes.items()
@@ -71,7 +71,7 @@ async def test_a_lost_worker_costs_no_episode() -> None:
         report = await collect(SETTINGS, sink, environment=environment, progress=kill_once)
     assert killed
     assert report.workers_lost == 1
-    assert len(sink.episodes) == 24
+    assert len(sink.episodes) == 30
     assert not report.errors
 
 

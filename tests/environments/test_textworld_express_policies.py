@@ -84,10 +84,30 @@ async def test_mistakes_fail_and_the_path_still_solves_the_task(textworld: TextW
     assert solved >= 10
 
 
+async def test_the_restless_fail_now_and_then_and_do_things_again(textworld: TextWorldExpressEnvironment) -> None:
+    failed = steps = again = 0
+    policy = offline_policy("restless", textworld)
+    for task in await textworld.tasks(DEFAULT_MIX, count=9):
+        actor = policy.actor(task, episode_id="x", seed=task.seed)
+        done: list[str] = []
+        async with textworld.session(task, episode_id="x", seed=0) as session:
+            for _ in range(30):
+                decision = await actor.act(session.state, session.admissible)
+                transition = await session.step(decision.action)
+                again += decision.action in done
+                done.append(decision.action)
+                steps += 1
+                failed += transition.state.elements.get(RESULT) == "failed"
+                if transition.done:
+                    break
+    assert 0.15 < failed / steps < 0.4
+    assert again / steps > 0.3
+
+
 @given(st.integers(0, 10_000), st.sampled_from(["take egg", "open fridge", "move north", ""]))
 def test_a_mistake_is_never_an_action_that_can_be_taken(seed: int, last: str) -> None:
     admissible = ("take egg", "open fridge", "move north", "put knife in counter", "look around")
-    action = mistake(random.Random(seed), STATE, admissible, NAMES, last=last)
+    action = mistake(random.Random(seed), STATE, admissible, NAMES, last=last, seen=("coin", "egg", "fridge"))
     assert action.strip()
     assert action not in admissible
 

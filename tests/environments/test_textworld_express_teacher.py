@@ -50,9 +50,27 @@ def test_a_failure_names_what_is_missing() -> None:
 def test_a_move_says_whether_the_room_is_known() -> None:
     pantry = ["at: pantry", "south: kitchen"]
     assert reasons("coin", step("move north", pantry), step("move south", KITCHEN)) == [
-        "north: pantry; new; works",
-        "south: kitchen; seen; works",
+        "at: kitchen; north: pantry; new; works",
+        "at: pantry; south: kitchen; seen; works",
     ]
+
+
+def test_opening_says_whether_what_is_inside_is_known() -> None:
+    closed, opened = ["at: kitchen", "fridge: closed"], ["at: kitchen", "fridge: open", "egg: in fridge raw"]
+    first = step("open fridge", opened), step("close fridge", closed), step("open fridge", opened)
+    assert reasons("cookingworld", step("close fridge", closed), *first)[1::2] == [
+        "fridge: closed; new; works",
+        "fridge: closed; seen; works",
+    ]
+
+
+def test_reading_again_says_so() -> None:
+    read = [*KITCHEN, "result: gather egg; fry egg; prepare meal"]
+    said = reasons(
+        "cookingworld", step("read cookbook", read), step("look around", KITCHEN), step("read cookbook", read)
+    )
+    assert said[0].endswith("unread")
+    assert said[2].endswith("read before")
 
 
 def test_a_put_says_whether_the_thing_belongs_there_and_what_is_done() -> None:

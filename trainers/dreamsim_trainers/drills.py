@@ -3,7 +3,9 @@
 In: a seed. Out: episodes of an invented world whose things have invented names and lie in random places.
 Always: a thing in a place that is closed cannot be seen, so only empty places can be closed. Each step asks where
 things are, and the answer is in the text and nowhere else: nothing can be guessed from a name, because names are made
-anew for every episode. Drills are for training only: they are neither real nor dreamed, and never stored.
+anew for every episode. In some drills a note that is shown at the beginning can be read again and again: it says much
+the same thing several times, so that copying it takes more than looking at the last word. Drills are for training
+only: they are neither real nor dreamed, and never stored.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from dreamsim.records.episode import Episode, Transition
-from dreamsim.records.state import State
+from dreamsim.records.state import RESULT, State
 from dreamsim.records.task import Task
 from dreamsim.runtime.seeds import generator as named_generator
 from dreamsim_trainers.renaming import invented_name
 
+NOTE_SHARE = 0.4
+"""Of the drills: one that shows a note at the beginning."""
+_NOTE_VERBS = ("slice", "dice", "chop", "fry", "roast", "grill")
 _OTHER_VALUES = ("raw", "roasted", "sliced", "fried", "chopped", "grilled", "diced")
 
 
@@ -27,7 +32,7 @@ def drill_episodes(count: int, *, seed: int, steps: int = 14) -> Iterator[Episod
         generator = named_generator(seed, "drill", number)
         names: list[str] = []
         while len(names) < int(generator.integers(8, 16)):
-            name = invented_name(generator)
+            name = invented_name(generator, names)
             if name not in names:
                 names.append(name)
         yield _episode(number, names, generator, steps)
@@ -43,9 +48,15 @@ def _episode(number: int, names: list[str], generator: np.random.Generator, step
         where = f"in {generator.choice(shown)}" if shown and generator.random() < 0.6 else "here"
         extra = f" {generator.choice(_OTHER_VALUES)}" if generator.random() < 0.3 else ""
         values[thing] = where + extra
-    first = State.from_elements(values)
+    note = _note(names, generator) if generator.random() < NOTE_SHARE else ""
+    first = State.from_elements({**values, **({RESULT: note} if note else {})})
     task = Task(environment="drill", instruction="look closely", first_state=first, fold="train", seed=number)
-    transitions = [_step(values, places, things, absent, generator) for _ in range(steps)]
+    transitions = [
+        _reading(values, note, generator)
+        if note and generator.random() < 0.2
+        else _step(values, places, things, absent, generator)
+        for _ in range(steps)
+    ]
     return Episode(
         id=f"drill{number}",
         run="drill",
@@ -55,6 +66,31 @@ def _episode(number: int, names: list[str], generator: np.random.Generator, step
         purpose="experience",
         transitions=tuple(transitions),
         outcome="truncated",
+    )
+
+
+def _note(names: list[str], generator: np.random.Generator) -> str:
+    """Such as `gather egg, red apple; slice egg; fry egg; roast red apple; prepare meal`."""
+    wanted = [names[index] for index in generator.permutation(len(names))[: int(generator.integers(2, 5))]]
+    steps = [
+        f"{verb} {name}"
+        for name in wanted
+        for verb in generator.permutation(_NOTE_VERBS)[: int(generator.choice([0, 1, 2], p=[0.25, 0.45, 0.3]))]
+    ]
+    return "; ".join([f"gather {', '.join(wanted)}", *steps, "prepare meal"])
+
+
+def _reading(values: dict[str, str], note: str, generator: np.random.Generator) -> Transition:
+    if generator.random() < 0.5:
+        return Transition(
+            action="look around", state=State.from_elements(values), reward=0.0, outcome="running", reasoning="works"
+        )
+    return Transition(
+        action="read note",
+        state=State.from_elements({**values, RESULT: note}),
+        reward=0.0,
+        outcome="running",
+        reasoning="note: none; works; read before",
     )
 
 

@@ -33,8 +33,6 @@ from dreamsim.protocols import Encoder, Tokenizer
 from dreamsim.records.episode import Episode
 from dreamsim.records.state import GONE, SCENE
 from dreamsim.records.text import END
-from dreamsim.runtime.seeds import generator as named_generator
-from dreamsim_trainers.absent import with_absent
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_model, train
 from dreamsim_trainers.drills import drill_episodes
 from dreamsim_trainers.experience_data import (
@@ -72,8 +70,6 @@ class ExperienceTraining:
     """Where loss falls."""
     drills: int = 0
     """Drills (`dreamsim_trainers.drills`) learned besides; for tiny models."""
-    absent_share: float = 0.0
-    """Share of steps before which an action on an absent thing is inserted (`dreamsim_trainers.absent`)."""
     rename_share: float = 0.0
     """Share of episodes whose things are renamed; for tiny models."""
     rename_keep: tuple[str, ...] = ()
@@ -241,10 +237,6 @@ def _all_samples(
     episodes: Sequence[Episode], pool: DemonstrationPool | None, tokenizer: Tokenizer, wanted: ExperienceTraining
 ) -> list[Sample]:
     renaming = None
-    if wanted.absent_share:
-        names = sorted(carried_names(episodes))
-        generator = named_generator(wanted.train.seed, "absent")
-        episodes = [with_absent(episode, names, generator, share=wanted.absent_share) for episode in episodes]
     if wanted.rename_share:
         # a name inside the name of a thing that stays ("basket" in "laundry basket") would take that name apart
         carried = carried_names(episodes, keep=wanted.rename_keep)

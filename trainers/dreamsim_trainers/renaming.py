@@ -1,9 +1,10 @@
 """Renames the things of an episode, the same way throughout, so that memorizing names cannot pay.
 
 In: an episode and the names in it that may change. Out: the episode with other names.
-Always: one name becomes one other name everywhere in the episode, and no two become the same. Names are made of
-ordinary English words, most of which no training episode mentions: a small model then has to copy what it reads
-instead of what it remembers, and knows the embeddings of words that it will meet only in use.
+Always: one name becomes one other name everywhere in the episode, and no two become the same. Most names are made of
+ordinary English words that no training episode mentions: a small model then has to copy what it reads instead of what
+it remembers, and knows the embeddings of words that it will meet only in use. Some hold a word that does not exist,
+so that words are also copied letter by letter; some share a word with another name, so that half a name is no name.
 """
 
 from __future__ import annotations
@@ -63,9 +64,40 @@ cream golf court platform running climbing tennis business
 WORDS = tuple(sorted({*QUALITIES, *THINGS}))
 
 
-def invented_name(generator: np.random.Generator) -> str:
-    """One to three ordinary words: `turmeric`, `dull handbag`, `wet spotted shawl`."""
-    words = [str(generator.choice(THINGS))]
+NONSENSE_SHARE = 0.15
+"""Of the names: one of their words does not exist."""
+SHARED_SHARE = 0.3
+"""Of the names, where there are others to share with: one of their words is also in another name."""
+_ONSETS = "b bl br c ch cl d dr f fl g gl gr h j k l m n p ph pl q r s sh sl st t tr v w z".split()
+_NUCLEI = "a e i o u ai ea ee ia oa oo ou".split()
+_CODAS = ("", "", "", "b", "ck", "d", "g", "l", "ll", "m", "n", "p", "r", "ss", "st", "t", "x")
+
+
+def nonsense_word(generator: np.random.Generator) -> str:
+    """One or two syllables that mean nothing, now and then with a capital or a hyphen: `glooss`, `Q-tair`."""
+    word = ""
+    for _ in range(int(generator.integers(1, 3))):
+        word += str(generator.choice(_ONSETS)) + str(generator.choice(_NUCLEI)) + str(generator.choice(_CODAS))
+    kind = generator.random()
+    if kind < 0.1:
+        return f"{chr(65 + int(generator.integers(26)))}-{word}"
+    return word.capitalize() if kind < 0.15 else word
+
+
+def invented_name(generator: np.random.Generator, others: Collection[str] = ()) -> str:
+    """One to three words: `turmeric`, `dull handbag`, `wet spotted shawl`; `others` are names to share a word with."""
+    thing = str(generator.choice(THINGS))
+    drawn = generator.random()
+    if drawn < NONSENSE_SHARE:
+        thing = nonsense_word(generator)
+    elif drawn < NONSENSE_SHARE + SHARED_SHARE and others:
+        other = sorted(others)[int(generator.integers(len(others)))]
+        word = str(generator.choice(other.split()))
+        if generator.random() < 0.5:
+            return f"{word} {thing}"
+        thing = word
+        return f"{generator.choice(QUALITIES)} {thing}"
+    words = [thing]
     qualities = int(generator.choice([0, 1, 2], p=[0.3, 0.5, 0.2]))
     if qualities:
         words = [str(word) for word in generator.choice(QUALITIES, size=qualities, replace=False)] + words
@@ -82,10 +114,11 @@ def rename_episode(episode: Episode, names: Collection[str], generator: np.rando
     if not present:
         return episode
     others: dict[str, str] = {}
+    here = [key for key in episode.task.first_state.elements if key not in present]
     for name in present:
-        invented = invented_name(generator)
+        invented = invented_name(generator, [*others.values(), *here])
         while invented in others.values() or invented in said:
-            invented = invented_name(generator)
+            invented = invented_name(generator, [*others.values(), *here])
         others[name] = invented
     pattern = re.compile(r"(?<![\w-])(?:" + "|".join(re.escape(name) for name in present) + r")(?![\w-])")
 

@@ -7,7 +7,7 @@ Always: the action is not among those that can be taken.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,9 @@ TRIES: Final = 8
 """Mistakes drawn before one is made up that is certain to be one."""
 APPLIANCES: Final = ("stove", "oven", "toaster", "barbeque")
 CUTS: Final = ("slice", "dice", "chop")
+WANTED: Final = ("coin", "cookbook", "knife", "meal")
+"""What a beginner asks for wherever it is."""
+_TO_THINGS: Final = ("take", "take", "take", "open", "eat", "examine")
 NONSENSE: Final = (
     "jump",
     "sing loudly",
@@ -66,12 +69,19 @@ class _Scene:
     opened: tuple[str, ...]
     blocked: tuple[str, ...]
     absent: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     room: str
     last: str
 
 
 def mistake(
-    dice: random.Random, state: State, admissible: Sequence[str], vocabulary: Sequence[str], *, last: str = ""
+    dice: random.Random,
+    state: State,
+    admissible: Sequence[str],
+    vocabulary: Sequence[str],
+    *,
+    last: str = "",
+    seen: Collection[str] = (),
 ) -> str:
     """An action that cannot be taken in `state`.
 
@@ -81,8 +91,9 @@ def mistake(
         admissible: actions that can be taken.
         vocabulary: names of things, most of which are not here.
         last: the action before, which is now and then taken again.
+        seen: names of things seen in the episode, here or elsewhere.
     """
-    scene = _scene(state, vocabulary, last)
+    scene = _scene(state, vocabulary, last, seen)
     possible = frozenset(admissible)
     for _ in range(TRIES):
         kind = dice.choices(_KINDS, _WEIGHTS)[0]
@@ -92,7 +103,7 @@ def mistake(
     return "frobnicate " + _one(dice, scene.here, scene.absent)
 
 
-def _scene(state: State, vocabulary: Sequence[str], last: str) -> _Scene:
+def _scene(state: State, vocabulary: Sequence[str], last: str, seen: Collection[str]) -> _Scene:
     elements = {key: value for key, value in state.elements.items() if key != RESULT}
     things = {key: value for key, value in elements.items() if key != SCENE and key not in DIRECTIONS}
     return _Scene(
@@ -102,6 +113,7 @@ def _scene(state: State, vocabulary: Sequence[str], last: str) -> _Scene:
         opened=tuple(name for name, value in things.items() if value.startswith("open")),
         blocked=tuple(way for way in DIRECTIONS if elements.get(way, "closed door") == "closed door"),
         absent=tuple(name for name in vocabulary if name not in things),
+        elsewhere=tuple(sorted({*seen, *WANTED} - {*things, *DIRECTIONS, SCENE, RESULT})),
         room=elements.get(SCENE, "room"),
         last=last,
     )
@@ -113,7 +125,24 @@ def _one(dice: random.Random, *choices: Sequence[str]) -> str:
 
 
 def _absent(dice: random.Random, scene: _Scene) -> str:
-    return f"{dice.choice(('take', 'take', 'open', 'eat', 'examine'))} {_one(dice, scene.absent, scene.here)}"
+    return f"{dice.choice(_TO_THINGS)} {_one(dice, scene.absent, scene.here)}"
+
+
+def _elsewhere(dice: random.Random, scene: _Scene) -> str:
+    """What was seen in another room, was used up, lies behind a door that is closed now, or is what the task is for."""
+    name = _one(dice, scene.elsewhere, scene.absent, scene.here)
+    if dice.random() < 0.25:
+        return f"put {name} in {_one(dice, scene.here, scene.absent)}"
+    return f"{dice.choice(_TO_THINGS)} {name}"
+
+
+def _mixed_up(dice: random.Random, scene: _Scene) -> str:
+    """The beginning of one name and the end of another."""
+    first, last = _one(dice, scene.here, scene.absent), _one(dice, (*scene.here, *scene.elsewhere), scene.absent)
+    name = f"{first.split(maxsplit=1)[0]} {last.rsplit(maxsplit=1)[-1]}"
+    if name in scene.here:
+        return ""
+    return f"{dice.choice(_TO_THINGS)} {name}"
 
 
 def _put(dice: random.Random, scene: _Scene) -> str:
@@ -174,6 +203,8 @@ def _again(dice: random.Random, scene: _Scene) -> str:
 
 _KINDS: Final[tuple[Callable[[random.Random, _Scene], str], ...]] = (
     _absent,
+    _elsewhere,
+    _mixed_up,
     _put,
     _take,
     _open,
@@ -183,4 +214,4 @@ _KINDS: Final[tuple[Callable[[random.Random, _Scene], str], ...]] = (
     _nonsense,
     _again,
 )
-_WEIGHTS: Final = (18, 20, 12, 12, 10, 12, 8, 5, 5)
+_WEIGHTS: Final = (10, 12, 4, 20, 12, 12, 14, 12, 8, 5, 5)

@@ -1,11 +1,12 @@
-"""Policies without a model, for collecting real experience: gold, random, mixed and mistaken.
+"""Policies without a model, for collecting real experience: gold, random, mixed, mistaken and restless.
 
 In: a task's gold path (asked for when the first action is due), the present state and what can be done in it.
 Out: decisions, drawn from the actor's own seed.
 Always:
 - a detour of the mixed policy is taken back (opened, closed; taken, put back; gone, come back) before the gold path
   goes on, except for one in ten, after which the path may no longer lead anywhere;
-- an action of the mistaken policy that is off the path is not among those that can be taken.
+- an action of the mistaken policy that is off the path is not among those that can be taken, nor is a mistake of the
+  restless one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ DEEPEST: Final = 3
 """Detours inside detours."""
 WILD_SHARE: Final = 0.1
 """Of the detours: any action, not taken back."""
+
+LATELY: Final = 8
+"""Steps that count as a while ago."""
 
 GoldPaths = Callable[[Task], Awaitable[tuple[str, ...]]]
 Vocabulary = Callable[[], Awaitable[tuple[str, ...]]]
@@ -107,7 +111,27 @@ class MistakenPolicy:
         return _Blunderer(_Guide(task, self._gold_path, dice), dice, self._vocabulary, self._mistakes)
 
 
-POLICIES: Final = ("gold", "random", "mixed", "mistaken")
+class RestlessPolicy:
+    """Random, but does again what it did a while ago and tries what cannot work: rooms and containers are seen many
+    times, and many actions are taken from one state."""
+
+    def __init__(self, vocabulary: Vocabulary, *, again: float = 0.3, mistakes: float = 0.25) -> None:
+        """`again`: the chance of an action of the last few steps; `mistakes`: of one that cannot work."""
+        self._vocabulary = vocabulary
+        self._again = again
+        self._mistakes = mistakes
+
+    @property
+    def name(self) -> str:
+        """Name and version."""
+        return "restless-1"
+
+    def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
+        """Someone who cannot sit still."""
+        return _Fidget(_dice(seed), self._vocabulary, self._again, self._mistakes)
+
+
+POLICIES: Final = ("gold", "random", "mixed", "mistaken", "restless")
 """Names of the policies that experience is collected with."""
 
 
@@ -125,6 +149,8 @@ def offline_policy(name: str, environment: TextWorldExpressEnvironment) -> Polic
         return MixedPolicy(environment.gold_path)
     if name == "mistaken":
         return MistakenPolicy(environment.gold_path, environment.pool.vocabulary)
+    if name == "restless":
+        return RestlessPolicy(environment.pool.vocabulary)
     raise ConfigurationError(f"there is no policy {name!r} to collect with; there are {', '.join(POLICIES)}")
 
 
@@ -196,7 +222,7 @@ class _Stroller:
 
 
 class _Blunderer:
-    __slots__ = ("_chance", "_dice", "_guide", "_last", "_names", "_vocabulary")
+    __slots__ = ("_chance", "_dice", "_guide", "_last", "_names", "_seen", "_vocabulary")
 
     def __init__(self, guide: _Guide, dice: random.Random, vocabulary: Vocabulary, chance: float) -> None:
         self._guide = guide
@@ -204,17 +230,49 @@ class _Blunderer:
         self._vocabulary = vocabulary
         self._chance = chance
         self._names: tuple[str, ...] | None = None
+        self._seen: set[str] = set()
         self._last = ""
 
     async def act(self, state: State, admissible: Sequence[str]) -> Decision:
         """A mistake, or the next action of the path."""
         if self._names is None:
             self._names = await self._vocabulary()
+        self._seen.update(state.elements)
         if self._dice.random() < self._chance:
-            action = mistake(self._dice, state, admissible, self._names, last=self._last)
+            action = mistake(self._dice, state, admissible, self._names, last=self._last, seen=self._seen)
         else:
             action = await self._guide.next_action() or any_action(self._dice, admissible)
         self._last = action
+        return Decision(action=action)
+
+
+class _Fidget:
+    __slots__ = ("_again", "_dice", "_last", "_mistakes", "_names", "_seen", "_vocabulary")
+
+    def __init__(self, dice: random.Random, vocabulary: Vocabulary, again: float, mistakes: float) -> None:
+        self._dice = dice
+        self._vocabulary = vocabulary
+        self._again = again
+        self._mistakes = mistakes
+        self._names: tuple[str, ...] | None = None
+        self._seen: set[str] = set()
+        self._last: list[str] = []
+
+    async def act(self, state: State, admissible: Sequence[str]) -> Decision:
+        """A mistake, something done lately, or any action that can be taken."""
+        if self._names is None:
+            self._names = await self._vocabulary()
+        self._seen.update(state.elements)
+        drawn = self._dice.random()
+        lately = sorted({*self._last[-LATELY:]} & {*admissible})
+        if drawn < self._mistakes:
+            last = self._last[-1] if self._last else ""
+            action = mistake(self._dice, state, admissible, self._names, last=last, seen=self._seen)
+        elif drawn < self._mistakes + self._again and lately:
+            action = self._dice.choice(lately)
+        else:
+            action = any_action(self._dice, admissible)
+        self._last.append(action)
         return Decision(action=action)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dreamsim.records.episode import Episode, Transition
-from dreamsim.records.state import RESULT, State
+from dreamsim.records.state import RESULT, SCENE, State
 from dreamsim_adapters.environments.textworld_express.mapping import DIRECTIONS, FAILED
 
 _CUTTING = ("slice", "dice", "chop")
@@ -31,6 +31,21 @@ class _Knowledge:
     """Ingredient -> what must be done to it; empty while the cookbook is unread."""
     rooms: set[str] = field(default_factory=set)
     """Rooms seen."""
+    opened: set[tuple[str | None, str]] = field(default_factory=set)
+    """(room, container) seen open."""
+    results: set[tuple[str, str]] = field(default_factory=set)
+    """(action, what it returned) seen."""
+
+    def see(self, action: str, state: State) -> None:
+        """`action` led to `state`."""
+        elements = state.elements
+        self.rooms.add(state.scene or "")
+        self.opened.update((state.scene, name) for name, value in elements.items() if value.split()[:1] == ["open"])
+        if result := elements.get(RESULT):
+            self.results.add((action, result))
+        if (result or "").startswith("gather "):
+            self.recipe = recipe_of(result or "")
+
     placed: int = 0
     """twc: objects that lie where they belong."""
 
@@ -39,16 +54,14 @@ def annotate(episode: Episode) -> Episode:
     """`episode` with the reasoning of each transition; the episode itself stays as it is."""
     knowledge = _Knowledge()
     before = episode.task.first_state
+    knowledge.see("", before)
     score = 0.0
     transitions: list[Transition] = []
     for transition in episode.transitions:
-        knowledge.rooms.add(before.scene or "")
         after_score = score if transition.score is None else transition.score
         reasoning = _reason(episode, knowledge, before, transition, after_score - score)
         transitions.append(replace(transition, reasoning=reasoning))
-        read = transition.state.elements.get(RESULT, "")
-        if read.startswith("gather "):
-            knowledge.recipe = recipe_of(read)
+        knowledge.see(transition.action, transition.state)
         before, score = transition.state, after_score
     return replace(episode, transitions=tuple(transitions))
 
@@ -70,7 +83,7 @@ def _reason(episode: Episode, knowledge: _Knowledge, before: State, transition: 
     verb, arguments = words[0] if words else "", " ".join(words[1:])
     parts: list[str] = []
     if verb == "move" and arguments in DIRECTIONS:
-        parts += _facts_of_move(knowledge, elements, arguments)
+        parts += [_fact(elements, SCENE), *_facts_of_move(knowledge, elements, arguments)]
     elif "door to" in arguments:
         parts.append(_fact(elements, arguments.rpartition(" ")[2]))
     elif arguments and arguments != "around" and verb != "prepare":
@@ -78,11 +91,15 @@ def _reason(episode: Episode, knowledge: _Knowledge, before: State, transition: 
             parts.append(_fact(elements, name))
             if (container := _container(elements, name)) is not None:
                 parts.append(_fact(elements, container))
+    if verb == "open" and elements.get(arguments) == "closed":
+        parts.append("seen" if (before.scene, arguments) in knowledge.opened else "new")
     parts += _facts_of_recipe(knowledge, elements, verb, arguments)
     if transition.state.elements.get(RESULT) == FAILED:
         parts.append("fails")
         return "; ".join(parts)
     parts.append("works")
+    if (result := transition.state.elements.get(RESULT)) and verb == "read":
+        parts.append("read before" if (transition.action, result) in knowledge.results else "unread")
     parts += _progress(episode, knowledge, verb, transition, gain)
     return "; ".join(parts)
 
