@@ -16,6 +16,7 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |  |- ParseError             model output that is not a transition
     |  |- ExperienceError        no valid transition after n samples
     |  |- PolicyError            no valid action after n samples
+    |  |- JudgeError             a model that judges or explains gave no usable answer after n samples
     |  |- EnvironmentFailure     a real environment died or hung
     |  |- ContextOverflowError   the prompt no longer fits the model
     |  |- RetrievalError         past experiences could not be searched (an embedding endpoint is down)
@@ -105,6 +106,12 @@ class PolicyError(EpisodeError):
     """The policy gave no valid action within the allowed number of samples."""
 
     kind = "policy"
+
+
+class JudgeError(EpisodeError):
+    """A model that judges or explains gave no usable answer within the allowed number of samples."""
+
+    kind = "judge"
 
 
 class EnvironmentFailure(EpisodeError):  # noqa: N818 - "EnvironmentError" is a builtin alias of OSError

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamsim.records.completion import Completion, Decision, GenerationRequest
+from dreamsim.records.completion import ChatAnswer, Completion, Decision, GenerationRequest
 from dreamsim.records.episode import Episode, Purpose, Source, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import State
@@ -183,11 +183,60 @@ class Verifier(Protocol):
         """Name and version, for provenance."""
         ...
 
-    async def verify(self, task: Task, before: Sequence[Transition], transition: Transition) -> Verdict:
+    async def verify(
+        self,
+        task: Task,
+        before: Sequence[Transition],
+        transition: Transition,
+        *,
+        books: LedgerSession | None = None,
+    ) -> Verdict:
         """The verdict on `transition`, after the transitions `before` of the same episode.
+
+        Args:
+            task: what was asked.
+            before: what came before, in order.
+            transition: the step in question.
+            books: the episode's books with `before` entered and `transition` not, where the caller keeps them anyway;
+                a verifier that needs books opens its own otherwise, which costs the whole history at every step.
 
         Raises:
             EpisodeError: it could not be asked (a model as judge whose engine failed).
+        """
+        ...
+
+
+class ChatModel(Protocol):
+    """Answers questions put in words: a judge, a teacher. What an `Engine` is to token ids."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance."""
+        ...
+
+    async def answer(
+        self,
+        system: str,
+        user: str,
+        *,
+        json_schema: str | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        request_id: str = "chat",
+    ) -> ChatAnswer:
+        """Answer `user` under the system prompt `system`.
+
+        Args:
+            system: system prompt.
+            user: what is asked.
+            json_schema: JSON schema, as text, that the answer is held to where the model's server can do that.
+            temperature: of sampling; 0 is greedy.
+            seed: of sampling.
+            request_id: unique while in flight.
+
+        Raises:
+            EngineError: no answer; `recoverable` tells whether asking again can help.
+            ContextOverflowError: question and answer do not fit.
         """
         ...
 

@@ -23,7 +23,7 @@ from dreamsim.cli.annotation_ledger import Ledger, Request, Tally
 from dreamsim.cli.arguments import Parser
 from dreamsim.cli.tasks import DATA
 from dreamsim.engines.http_client import StatusError
-from dreamsim.engines.openai_http import ChatAnswer, HttpEngine, HttpSettings, open_http_engine
+from dreamsim.engines.openai_http import HttpEngine, HttpSettings, open_http_engine
 from dreamsim.errors import ContextOverflowError, EngineError, ParseError, UsageError
 from dreamsim.experience.annotation import (
     AnnotationPrompts,
@@ -31,6 +31,7 @@ from dreamsim.experience.annotation import (
     parse_annotation,
     with_reasoning,
 )
+from dreamsim.records.completion import ChatAnswer
 from dreamsim.records.episode import Episode
 from dreamsim.store.jsonl import read_jsonl
 

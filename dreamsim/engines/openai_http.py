@@ -25,7 +25,7 @@ from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
-from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
+from dreamsim.records.completion import ChatAnswer, Completion, FinishReason, GenerationRequest
 
 Dialect = Literal["auto", "vllm", "openai"]
 UNKNOWN_LENGTH: Final = sys.maxsize
@@ -60,22 +60,6 @@ class HttpSettings:
     """Longest time to reach it, once a connection is free."""
     retries: Retries = field(default_factory=Retries)
     """How often and how patiently to try."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatAnswer:
-    """What a chat model wrote."""
-
-    text: str
-    """The answer."""
-    finish_reason: str
-    """`stop`, `length` or what else the server calls it."""
-    prompt_tokens: int
-    """Tokens read, as the server counts."""
-    completion_tokens: int
-    """Tokens written, as the server counts."""
-    model: str
-    """What the server says that it answered with."""
 
 
 class HttpEngine:

@@ -30,6 +30,9 @@ class Sampling:
     """Only the k most likely tokens; 0 is all."""
     stop_token_ids: tuple[int, ...] = ()
     """Generation ends after any of these; the token itself is part of the answer."""
+    json_schema: str | None = None
+    """JSON schema, as text, that the answer is held to; an engine that cannot do that answers freely, so the caller
+    checks all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,22 @@ class Completion:
     """Prompt tokens served from the prefix cache."""
     version: str = ""
     """Version of the weights that answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer:
+    """What a model wrote in answer to words."""
+
+    text: str
+    """The answer."""
+    finish_reason: str
+    """`stop`, `length` or what else the server calls it."""
+    prompt_tokens: int
+    """Tokens read, as the server counts."""
+    completion_tokens: int
+    """Tokens written, as the server counts."""
+    model: str
+    """What the server says that it answered with."""
 
 
 def empty_ids() -> NDArray[np.int32]:

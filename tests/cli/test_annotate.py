@@ -11,10 +11,10 @@ from aiohttp import web
 
 from dreamsim.cli.annotate import annotate, annotate_file, load_prompts, parser, report
 from dreamsim.cli.annotation_ledger import Ledger, Tally
-from dreamsim.engines.openai_http import ChatAnswer
 from dreamsim.errors import EngineError, ParseError, UsageError
 from dreamsim.experience.annotation import annotation_messages, parse_annotation
 from dreamsim.records.codec import episode_to_json
+from dreamsim.records.completion import ChatAnswer
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.state import State
 from dreamsim.store.jsonl import read_jsonl
