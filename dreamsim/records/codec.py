@@ -32,6 +32,7 @@ from dreamsim.records.episode import (
 from dreamsim.records.fields import Fields, array_text, read_lines
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.records.trust_codec import trust_from_json, trust_to_json
 
 SCHEMA = "dreamsim-episode/1"
 """Name and version of the JSON form of an episode."""
@@ -126,6 +127,8 @@ def transition_to_json(transition: Transition) -> JsonObject:
         result["samples"] = transition.samples
     if transition.retrieved:
         result["retrieved"] = list(transition.retrieved)
+    if transition.trust is not None:
+        result["trust"] = trust_to_json(transition.trust)
     return result
 
 
@@ -151,6 +154,7 @@ def transition_from_json(value: object, where: str = "", *, before: State | None
         else None,
         samples=fields.integer("samples", 1, least=0),
         retrieved=fields.texts("retrieved"),
+        trust=trust_from_json(fields.value("trust"), fields.path("trust")) if fields.has("trust") else None,
     )
     fields.finish()
     return transition

@@ -101,6 +101,11 @@ class Episode:
         """Undiscounted return."""
         return float(sum(transition.reward for transition in self.transitions))
 
+    @property
+    def disagreements(self) -> int:
+        """Steps on which verifier and experience model disagree, corrected ones included."""
+        return sum(step.trust is not None and step.trust.disagrees(step.outcome) for step in self.transitions)
+
 
 def episode_id(run: str, task_key: str, repeat: int) -> str:
     """The id of an episode: 20 hexadecimal digits, the same for the same run, task and repeat."""

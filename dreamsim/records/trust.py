@@ -37,6 +37,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateFeatures:
+    """What the uncertainty gate looks at; a part that was not measured is None."""
+
+    agreement: float | None = None
+    """Share, in [0, 1], of further samples whose parsed outcome (state, reward, outcome) is that of the transition."""
+    mean_logprob: float | None = None
+    """Mean log-probability of the answer's tokens, at most 0."""
+    lowest_logprob: float | None = None
+    """Log-probability of the answer's least likely token, at most 0."""
+    similarity: float | None = None
+    """Cosine similarity, in [-1, 1], of state and action with those of the nearest retrieved experience."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """What the run-time checks found of one dreamed transition."""
 
@@ -50,5 +64,15 @@ class Trust:
     """What the experience model claimed, where the verifier's word took its place."""
     uncertainty: float | None = None
     """Calibrated chance, in [0, 1], that the transition is wrong; None without a gate."""
+    features: GateFeatures | None = None
+    """What the gate looked at."""
+    grounded: bool = False
+    """Whether the real environment answered in the experience model's place, because the gate asked it."""
     cached: bool = False
-    """Whether the transition cache answered, and no engine was asked."""
+    """Whether the transition cache answered, and no engine was asked. Alone among the fields it depends on what ran at
+    the same time."""
+
+    def disagrees(self, outcome: VerifiedOutcome) -> bool:
+        """Whether verifier and experience model disagree on a transition with this `outcome`."""
+        told = None if self.verdict is None else self.verdict.outcome
+        return told is not None and told != (outcome if self.claimed is None else self.claimed)

@@ -14,6 +14,7 @@ from dreamsim.records.episode import (
     EPISODE_OUTCOMES,
     PURPOSES,
     SOURCES,
+    STEP_OUTCOMES,
     Episode,
     StepOutcome,
     Transition,
@@ -21,6 +22,7 @@ from dreamsim.records.episode import (
 )
 from dreamsim.records.state import GONE, HELD, RESULT, SCENE, State
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Contradiction, GateFeatures, Trust, Verdict
 
 KEYS = (SCENE, RESULT, "box", "key", "door", "exits", "[12]", "stove")
 VALUES = ("kitchen", "hall", "open", "closed", HELD, f"{HELD} lit", "in box", "12 eggs", "a: b", GONE, "")
@@ -87,6 +89,28 @@ def decisions() -> st.SearchStrategy[Decision]:
     return st.one_of(
         st.builds(Decision, action=texts(), thought=texts()),
         st.builds(Decision, action=texts(), thought=texts(), prompt_token_ids=ids, completion=completions()),
+    )
+
+
+def trusts() -> st.SearchStrategy[Trust]:
+    """What run-time checks may have found."""
+    share = st.one_of(st.none(), st.floats(0, 1))
+    logprob = st.one_of(st.none(), st.floats(-50, 0))
+    outcome = st.sampled_from((None, *STEP_OUTCOMES))
+    found = st.lists(st.builds(Contradiction, rule=texts(), message=texts()), max_size=2).map(tuple)
+    features = st.builds(
+        GateFeatures, agreement=share, mean_logprob=logprob, lowest_logprob=logprob, similarity=st.floats(-1, 1)
+    )
+    return st.builds(
+        Trust,
+        contradictions=found,
+        rejected=found,
+        verdict=st.one_of(st.none(), st.builds(Verdict, verifier=texts(), outcome=outcome, reason=texts())),
+        claimed=outcome,
+        uncertainty=share,
+        features=st.one_of(st.none(), features),
+        grounded=st.booleans(),
+        cached=st.booleans(),
     )
 
 
