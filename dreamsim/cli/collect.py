@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fold", choices=("train", "dev", "test"), default="train", help="whose seeds (default: train)")
     made.add_argument("--tasks", type=int, default=100, help="number of tasks, all games together (default 100)")
     made.add_argument("--first", type=int, default=0, help="first seed within the fold (default 0)")
-    made.add_argument("--policy", action="append", help="gold, random, mixed, mistaken, restless (default: all of them)")
+    made.add_argument("--policy", action="append", help="gold, random, mixed, mistaken, restless (default: all)")
     made.add_argument("--repeats", type=int, default=1, help="episodes per policy and task (default 1)")
     made.add_argument("--max-steps", type=int, help="longest episode (default: the game's)")
     made.add_argument("--seed", type=int, default=0, help="seed of the policies (default 0)")

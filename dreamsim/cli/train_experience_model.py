@@ -106,6 +106,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
     parser.add_argument("--save-steps", type=int, default=500, help="a checkpoint every so many steps (default 500)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass: faster, slow to start")
     parser.add_argument("--lora-rank", type=int, default=0, help="train a LoRA of this rank (default 0: all weights)")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
 
@@ -124,6 +125,7 @@ def train_settings(given: argparse.Namespace, verb: str, arguments: Sequence[str
         seed=given.seed,
         save_steps=given.save_steps,
         threads=given.threads,
+        compile=given.compile,
         lora=LoraShape(rank=given.lora_rank, alpha=2 * given.lora_rank) if given.lora_rank else None,
         gradient_checkpointing=given.gradient_checkpointing,
         provenance={"command": shlex.join(["dreamsim", verb, *arguments])},

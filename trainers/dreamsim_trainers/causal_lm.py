@@ -94,6 +94,8 @@ class TrainSettings:
     """A line of loss every so many steps."""
     gradient_checkpointing: bool = False
     """Recompute activations: less memory, more time."""
+    compile: bool = False
+    """Compile the forward pass with torch.compile: a quarter more tokens a second on a CPU; needs a C++ compiler."""
     threads: int = 0
     """Threads for CPU training; 0 is torch's own choice."""
     lora: LoraShape | None = None
@@ -167,6 +169,8 @@ def train(
         raise ConfigurationError("there is nothing to train on: the data holds no step of the wanted kind")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    if settings.compile:
+        model.forward = torch.compile(model.forward, dynamic=True)
     work = settings.output / "training"
     trainer = _trainer_class()(
         model=model,
