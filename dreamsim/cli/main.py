@@ -37,6 +37,9 @@ VERBS = (
     Verb(name="episodes", text="list stored episodes, or follow one of them", module="dreamsim.cli.episodes"),
     Verb(name="collect", text="play a real environment, as experience to dream from", module="dreamsim.cli.collect"),
     Verb(
+        name="tasks", text="list tasks of a real environment with their first states", module="dreamsim.cli.make_tasks"
+    ),
+    Verb(
         name="import",
         text="take logged trajectories (JSONL) into a store",
         module="dreamsim.cli.transfer",
