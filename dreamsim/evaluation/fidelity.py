@@ -1,30 +1,34 @@
 """One-step fidelity of an experience model: real episodes, replayed step by step, each next state foretold.
 
-In: held-out real episodes, an experience model, or a retriever for the nearest-neighbour baseline. Out: one
-`StepRecord` per real step.
+In: held-out real episodes; an experience model, or a retriever for the nearest-neighbour baseline; the environment's
+ledger and a verifier, where there are any. Out: one `StepRecord` per real step.
 Always:
 - every step is foretold from the real history (teacher forcing), by the code that dreams: same prompt, same retrieval,
   same resampling;
 - a step that could not be foretold counts as wrong everywhere;
+- the verifier's word is asked of the foretold step after the real history, and stands beside the model's own;
 - nothing that is foretold enters a prompt or a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
 from dreamsim.errors import ContextOverflowError, ExperienceError
 from dreamsim.experience.model import ExperienceModel
-from dreamsim.protocols import Retriever
+from dreamsim.protocols import LedgerSession, Retriever, StateLedger, Verifier
 from dreamsim.records.episode import Episode, StepOutcome, Transition
 from dreamsim.records.experience import ExperienceQuery
 from dreamsim.records.state import RESULT, State, StateMemory, apply_changes
 from dreamsim.records.task import Task
+from dreamsim.records.trust import GateFeatures, Trust
 from dreamsim.runtime.seeds import seed_of
+
+R = TypeVar("R")
 
 Determined = Callable[[Episode], Sequence[bool]]
 """For each step of an episode, whether what came before it decides the next state. Environments know."""
@@ -65,10 +69,30 @@ class StepRecord:
     """Whether the real action could not work and changed nothing."""
     failure_shown: bool
     """Whether a failure was foretold: the failure line, nothing else changed, no reward, and the task goes on."""
+    similarity: float = 0.0
+    """Lines that the real and the foretold state share, over all lines of both (Jaccard's index); 0 if none was."""
+    contradictions: int | None = None
+    """Contradictions that the ledger finds in what was foretold; None without a ledger, or if nothing was."""
+    verified_outcome: StepOutcome | None = None
+    """What the verifier makes of the foretold outcome; the latter itself where it has no say."""
+    features: GateFeatures | None = None
+    """What an uncertainty gate looked at."""
+    uncertainty: float | None = None
+    """The gate's calibrated chance that what was foretold is wrong."""
     foretold_state: tuple[str, ...] = ()
     """Lines of the state foretold."""
     problem: str = ""
     """Why nothing was foretold, if so."""
+
+    @property
+    def right(self) -> bool:
+        """Whether state and outcome are foretold as they came."""
+        return self.exact and self.foretold_outcome == self.outcome
+
+    @property
+    def valid(self) -> bool:
+        """Whether it is a transition that contradicts nothing."""
+        return self.samples > 0 and not self.contradictions
 
     @property
     def verb(self) -> str:
@@ -85,6 +109,10 @@ class Foretelling(Protocol):
 
     def follow(self, transition: Transition) -> None:
         """What it really led to."""
+        ...
+
+    async def step(self, action: str) -> Transition:
+        """What `action` would lead to, and go on from there instead of from what really happened."""
         ...
 
 
@@ -155,12 +183,29 @@ class _Neighbour:
         """Remember the real state."""
         self._memory.see(transition.state)
 
+    async def step(self, action: str) -> Transition:
+        """What happened in the nearest step, and go on from there."""
+        transition = await self.predict(action)
+        self.follow(transition)
+        return transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """Who else is asked about what was foretold."""
+
+    ledger: StateLedger | None = None
+    """Keeps the books of the real episode, and says what contradicts them."""
+    verifier: Verifier | None = None
+    """Says what the foretold step would have led to."""
+
 
 async def foretell(
     episodes: Sequence[Episode],
     foreteller: Foreteller,
     *,
     determined: Determined,
+    witnesses: Witnesses | None = None,
     concurrency: int = 256,
     failed: str = FAILED,
     progress: Callable[[int], None] | None = None,
@@ -171,6 +216,7 @@ async def foretell(
         episodes: real ones, none of which anybody learned from.
         foreteller: who foretells.
         determined: says of each step whether the history decides the next state.
+        witnesses: who else is asked.
         concurrency: episodes followed at once.
         failed: what a failure's `result` line says.
         progress: called with the number of episodes done, after each.
@@ -178,19 +224,34 @@ async def foretell(
     Raises:
         EngineError: the engine failed: a measurement with holes would be none.
     """
-    found: dict[int, list[StepRecord]] = {}
+
+    async def follow(episode: Episode) -> list[StepRecord]:
+        return await _follow(episode, foreteller, determined(episode), witnesses or Witnesses(), failed)
+
+    return await each(episodes, follow, concurrency=concurrency, progress=progress)
+
+
+async def each(
+    episodes: Sequence[Episode],
+    follow: Callable[[Episode], Awaitable[Sequence[R]]],
+    *,
+    concurrency: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[R]:
+    """What `follow` finds in every episode, at most `concurrency` of them at once; in the order of the episodes."""
+    found: dict[int, Sequence[R]] = {}
     turns = anyio.Semaphore(concurrency)
 
-    async def follow(index: int, episode: Episode) -> None:
+    async def one(index: int, episode: Episode) -> None:
         async with turns:
-            found[index] = await _follow(episode, foreteller, determined(episode), failed)
+            found[index] = await follow(episode)
         if progress is not None:
             progress(len(found))
 
     try:
         async with anyio.create_task_group() as group:
             for index, episode in enumerate(episodes):
-                group.start_soon(follow, index, episode)
+                group.start_soon(one, index, episode)
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
     return [record for index in range(len(episodes)) for record in found[index]]
@@ -205,9 +266,10 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _follow(
-    episode: Episode, foreteller: Foreteller, determined: Sequence[bool], failed: str
+    episode: Episode, foreteller: Foreteller, determined: Sequence[bool], witnesses: Witnesses, failed: str
 ) -> list[StepRecord]:
     foretelling = await foreteller.begin(episode)
+    books = None if witnesses.ledger is None else witnesses.ledger.open(episode.task)
     records: list[StepRecord] = []
     before = episode.task.first_state
     for index, (real, known) in enumerate(zip(episode.transitions, determined, strict=True)):
@@ -217,30 +279,68 @@ async def _follow(
             foretold = await foretelling.predict(real.action)
         except (ExperienceError, ContextOverflowError) as error:
             problem = f"{error.kind}: {error}"
-        failure = failure_of(before, failed)
-        records.append(
-            StepRecord(
-                episode_id=episode.id,
-                step=index,
-                environment=episode.task.environment,
-                policy=episode.policy,
-                action=real.action,
-                determined=known,
-                samples=0 if foretold is None else foretold.samples,
-                exact=foretold is not None and foretold.state.same_as(real.state),
-                outcome=real.outcome,
-                foretold_outcome=None if foretold is None else foretold.outcome,
-                reward=real.reward,
-                foretold_reward=None if foretold is None else foretold.reward,
-                failure=_shows(real, failure),
-                failure_shown=foretold is not None and _shows(foretold, failure),
-                foretold_state=() if foretold is None else foretold.state.lines,
-                problem=problem,
-            )
-        )
+        record = _record(episode, index, foretold, determined=known, failure=failure_of(before, failed))
+        if foretold is not None:
+            verified = await _verified(witnesses.verifier, episode, index, foretold, books)
+            contradictions = None if books is None else len(books.contradictions(foretold))
+            record = replace(record, verified_outcome=verified, contradictions=contradictions)
+        records.append(replace(record, problem=problem))
         foretelling.follow(real)
+        if books is not None:
+            books.see(real)
         before = real.state
     return records
+
+
+def _record(
+    episode: Episode, index: int, foretold: Transition | None, *, determined: bool, failure: State
+) -> StepRecord:
+    real = episode.transitions[index]
+    what_was_real: dict[str, Any] = {
+        "episode_id": episode.id,
+        "step": index,
+        "environment": episode.task.environment,
+        "policy": episode.policy,
+        "action": real.action,
+        "determined": determined,
+        "outcome": real.outcome,
+        "reward": real.reward,
+        "failure": _shows(real, failure),
+    }
+    if foretold is None:
+        nothing: dict[str, Any] = {"samples": 0, "exact": False, "foretold_outcome": None, "foretold_reward": None}
+        return StepRecord(**what_was_real, **nothing, failure_shown=False)
+    trust = foretold.trust or Trust()
+    return StepRecord(
+        **what_was_real,
+        samples=foretold.samples,
+        exact=foretold.state.same_as(real.state),
+        similarity=similarity(foretold.state, real.state),
+        foretold_outcome=trust.claimed or foretold.outcome,
+        foretold_reward=foretold.reward,
+        failure_shown=_shows(foretold, failure),
+        features=trust.features,
+        uncertainty=trust.uncertainty,
+        foretold_state=foretold.state.lines,
+    )
+
+
+async def _verified(
+    verifier: Verifier | None, episode: Episode, index: int, foretold: Transition, books: LedgerSession | None
+) -> StepOutcome:
+    if foretold.trust is not None and foretold.trust.verdict is not None:  # asked while dreaming
+        return foretold.trust.verdict.outcome or foretold.outcome
+    if verifier is None:
+        return foretold.outcome
+    verdict = await verifier.verify(episode.task, episode.transitions[:index], foretold, books=books)
+    return verdict.outcome or foretold.outcome
+
+
+def similarity(one: State, other: State) -> float:
+    """Jaccard's index of two states' elements, |A ∩ B| / |A ∪ B|; 1 for two empty states."""
+    first, second = set(one.elements.items()), set(other.elements.items())
+    whole = len(first | second)
+    return len(first & second) / whole if whole else 1.0
 
 
 def failure_of(before: State, failed: str = FAILED) -> State:

@@ -10,7 +10,8 @@ Always:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,11 +113,66 @@ def f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
+def precision(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """TP / (TP + FP) of rows (TP, FP, FN); NaN where nothing was found."""
+    return mean(np.stack([counts[:, 0], counts[:, 0] + counts[:, 1]], axis=1))
+
+
+def recall(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """TP / (TP + FN) of rows (TP, FP, FN); NaN where there was nothing to find."""
+    return mean(np.stack([counts[:, 0], counts[:, 0] + counts[:, 2]], axis=1))
+
+
 def mean(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of rows (sum, number); NaN of nothing."""
     total, number = counts[:, 0], counts[:, 1]
     values: NDArray[np.float64] = np.divide(total, number, out=np.full(len(counts), np.nan), where=number > 0)
     return values
+
+
+def clustered(values: Iterable[tuple[str, float]], *, seed: int) -> Estimate:
+    """The mean of values that come with the name of their cluster (an episode): bootstrap by cluster."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for cluster, value in values:
+        sums[cluster][0] += value
+        sums[cluster][1] += 1
+    return bootstrap(np.array(list(sums.values())), mean, seed=seed) if sums else NOTHING
+
+
+def clustered_quantiles(
+    values: Sequence[tuple[str, float]], levels: Sequence[float], *, seed: int, resamples: int = RESAMPLES
+) -> dict[float, Estimate]:
+    """Quantiles (the least value with at least that share of all at or below it), bootstrap by cluster."""
+    if not values:
+        return dict.fromkeys(levels, NOTHING)
+    names = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in values))}
+    order = sorted(range(len(values)), key=lambda index: values[index][1])
+    sizes = np.array([values[index][1] for index in order])
+    cluster = np.array([names[values[index][0]] for index in order])
+    asked = np.array(levels)
+    draw = generator(seed, "bootstrap")
+    found = np.empty((resamples, len(asked)))
+    for row in range(resamples):
+        weights = draw.multinomial(len(names), np.full(len(names), 1 / len(names)))[cluster]
+        found[row] = _quantiles(sizes, weights, asked)
+    whole = _quantiles(sizes, np.ones(len(sizes), dtype=np.int64), asked)
+    low, high = np.quantile(found, [0.025, 0.975], axis=0)
+    return {
+        level: Estimate(
+            value=float(value), low=min(float(least), float(value)), high=max(float(most), float(value)), n=len(names)
+        )
+        for level, value, least, most in zip(levels, whole, low, high, strict=True)
+    }
+
+
+def _quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.int64], levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of sorted values that occur `weights` times."""
+    up_to = np.cumsum(weights)
+    wanted = np.maximum(1, np.ceil(levels * up_to[-1] - 1e-9))
+    found: NDArray[np.float64] = values[np.searchsorted(up_to, wanted)]
+    return found
 
 
 def over_seeds(values: Sequence[float]) -> Estimate:

@@ -75,11 +75,12 @@ def finite_horizon(*, reward_error: float, transition_error: float, horizon: flo
     _check(reward_error, transition_error, 0.0)
     if horizon < 0:
         raise ValueError(f"a horizon cannot be negative: {horizon}")
-    return min(1.0, reward_error + 1 - (1 - transition_error) ** horizon)
+    same: float = (1 - transition_error) ** horizon
+    return min(1.0, reward_error + 1 - same)
 
 
 def along_the_way(errors: Sequence[Sequence[tuple[float, float]]]) -> float:
-    """The bound that samples can give: |J - Ĵ| ≤ E[Σ_t ε_R(s_t, a_t) + ε_P(s_t, a_t)] over real episodes, and at most 1.
+    """The bound that samples can give: |J - Ĵ| ≤ E[Σ_t ε_R(s_t, a_t) + ε_P(s_t, a_t)] over real episodes; at most 1.
 
     By the same coupling, along the episodes that the policy plays in reality: the chance that the dream leaves the real
     path is at most the expected sum of the total variations on it; while it has not, rewards differ by ε_R.

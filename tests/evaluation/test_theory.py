@@ -97,7 +97,7 @@ def test_theorem_1_bounds_the_real_improvement_from_below(pair: Pair, discount: 
 
 def last_reward(transitions: Array, rewards: Array, policy: Array, horizon: int) -> Array:
     """Expected reward of the last of `horizon` steps, the only one that is paid, by where the episode begins."""
-    value = (policy * rewards).sum(axis=1)
+    value: Array = (policy * rewards).sum(axis=1)
     for _ in range(horizon - 1):
         value = np.einsum("sa,sat,t->s", policy, transitions, value)
     return value
