@@ -15,6 +15,10 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |- EpisodeError              ends one episode, never the run
     |  |- ParseError             model output that is not a transition
     |  |- ExperienceError        no valid transition after n samples
+    |  |  |- ConsistencyError    what was dreamed contradicts what the episode has shown before
+    |  |  |- VerificationError   the verifier says otherwise than the experience model
+    |  |  `- UncertaintyError    no sample that the uncertainty gate lets pass
+    |  |- TruncationError        the environment ends the episode early; it is stored as truncated, not as failed
     |  |- PolicyError            no valid action after n samples
     |  |- JudgeError             a model that judges or explains gave no usable answer after n samples
     |  |- EnvironmentFailure     a real environment died or hung
@@ -100,6 +104,30 @@ class ExperienceError(EpisodeError):
     """The experience model gave no valid transition within the allowed number of samples."""
 
     kind = "experience"
+
+
+class ConsistencyError(ExperienceError):
+    """Every sample of a step contradicts what the episode has shown before; the message names the rules."""
+
+    kind = "consistency"
+
+
+class VerificationError(ExperienceError):
+    """The verifier says otherwise than the experience model, and such episodes are to be dropped."""
+
+    kind = "verification"
+
+
+class UncertaintyError(ExperienceError):
+    """The uncertainty gate let no sample of a step pass, or reality could not answer in its place."""
+
+    kind = "uncertainty"
+
+
+class TruncationError(EpisodeError):
+    """The environment ends the episode before the step, without a failure: what it would say could not be trusted."""
+
+    kind = "truncation"
 
 
 class PolicyError(EpisodeError):

@@ -4,6 +4,7 @@ In: an `Assignment`. Out: an `Episode`, whatever happens.
 Always:
 - what happened before a failure is kept: an episode that ends in an error has all its transitions so far;
 - a step whose reward or score is no finite number fails the episode, not the store that would hold it;
+- an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
   environment or for the store does not use it up;
@@ -25,6 +26,7 @@ from dreamsim.errors import (
     EnvironmentFailure,
     EpisodeCancelledError,
     EpisodeTimeoutError,
+    TruncationError,
 )
 from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
@@ -191,6 +193,9 @@ class Rollout:
             live.since = entered = stepping.enter()
             try:
                 transition = await session.step(decision.action)
+            except TruncationError:
+                telemetry.counters["truncated_early"] += 1
+                return "truncated"
             finally:
                 stepping.leave(entered)
             if not (math.isfinite(transition.reward) and math.isfinite(transition.score or 0.0)):

@@ -1,0 +1,160 @@
+"""What runs beside a dream so that it does not lie where it can know better: ledger, verifier, gate, cache.
+
+In: transitions as the experience model sampled them. Out: what contradicts in them, their verified outcome, counts.
+Always:
+- nothing here makes up a transition: a sample is taken, corrected in outcome and reward by the verifier, or refused;
+- looking at a transition changes nothing: only `entered` moves the books on;
+- what is found is counted and goes with the transition as its `Trust`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dreamsim.errors import ConfigurationError, VerificationError
+from dreamsim.experience.cache import TransitionCache
+from dreamsim.experience.uncertainty import Gate
+from dreamsim.protocols import Environment, LedgerSession, StateLedger, Verifier
+from dreamsim.records.episode import StepOutcome, Transition
+from dreamsim.records.task import Task
+from dreamsim.records.trust import Contradiction, Trust, Verdict
+from dreamsim.runtime.trust_counts import TrustCounter
+
+OnContradiction = Literal["resample", "flag", "off"]
+OnDisagreement = Literal["trust", "drop", "flag"]
+VerifyWhen = Literal["every", "ends"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """The run-time checks of an experience model; all of them are off where nothing is given."""
+
+    ledgers: Callable[[str], StateLedger] | None = None
+    """Environment name -> its ledger; asked once for each name."""
+    on_contradiction: OnContradiction = "resample"
+    """A transition that contradicts the books is sampled again (and fails the episode in the end), kept and marked, or
+    not looked at."""
+    verifiers: Callable[[str], Verifier | None] | None = None
+    """Environment name -> who verifies outcomes there, if anybody; asked once for each name."""
+    on_disagreement: OnDisagreement = "trust"
+    """The verifier's outcome replaces the model's, and the reward goes with it; or the episode fails; or the step is
+    kept and marked."""
+    verify: VerifyWhen = "every"
+    """Which steps the verifier is asked of: with `ends`, successes that the model missed stay missed."""
+    gate: Gate | None = None
+    """The uncertainty gate."""
+    reality: Environment | None = None
+    """The real environment that the gate hands doubtful steps to."""
+    cache: TransitionCache | None = None
+    """Answers identical requests."""
+    count: TrustCounter = field(default_factory=TrustCounter)
+    """Counts what is found."""
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigurationError: settings that cannot work together."""
+        if self.gate is not None and self.gate.mode == "real" and self.reality is None:
+            raise ConfigurationError(
+                "the gate is to hand doubtful steps to the real environment, and none is attached: attach one, "
+                "or set experience.gate.mode to resample or truncate"
+            )
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is checked."""
+        return not (self.ledgers is None and self.verifiers is None and self.gate is None and self.cache is None)
+
+
+class EpisodeChecks:
+    """The checks of one episode."""
+
+    __slots__ = ("_before", "_books", "_checks", "_ledger", "_maximum_reward", "_task", "_verifier")
+
+    def __init__(
+        self,
+        checks: Checks,
+        task: Task,
+        *,
+        ledger: StateLedger | None,
+        verifier: Verifier | None,
+        maximum_reward: float,
+    ) -> None:
+        self._checks = checks
+        self._task = task
+        self._ledger = ledger
+        self._verifier = verifier
+        self._maximum_reward = maximum_reward
+        self._books: LedgerSession | None = None if ledger is None else ledger.open(task)
+        self._before: list[Transition] = []
+
+    @property
+    def before(self) -> Sequence[Transition]:
+        """The episode's transitions so far."""
+        return self._before
+
+    def contradictions(self, transition: Transition, *, first: bool) -> tuple[Contradiction, ...]:
+        """What the books rule out in `transition`; `first` if it is the first of its step, as it is then counted."""
+        if self._books is None or self._checks.on_contradiction == "off":
+            return ()
+        found = self._books.contradictions(transition)
+        if first:
+            self._checks.count.first(found)
+        return found
+
+    async def verified(self, transition: Transition, trust: Trust) -> Transition:
+        """`transition` with the verifier's word, and with `trust`.
+
+        Raises:
+            VerificationError: the verifier says otherwise, and such episodes are to be dropped.
+            EpisodeError: the verifier could not be asked.
+        """
+        verdict = await self._verdict(transition)
+        if verdict is None:
+            return dataclasses.replace(transition, trust=trust)
+        claimed, told = transition.outcome, verdict.outcome
+        self._checks.count.verified(claimed, told)
+        if told is None or told == claimed or self._checks.on_disagreement == "flag":
+            return dataclasses.replace(transition, trust=dataclasses.replace(trust, verdict=verdict))
+        if self._checks.on_disagreement == "drop":
+            raise VerificationError(
+                f"after {transition.action!r} the experience model says {claimed}, {verdict.verifier} says {told}"
+                + (f": {verdict.reason}" if verdict.reason else "")
+            )
+        return dataclasses.replace(
+            transition,
+            outcome=told,
+            reward=self._maximum_reward if told == "success" else 0.0,
+            trust=dataclasses.replace(trust, verdict=verdict, claimed=claimed),
+        )
+
+    async def _verdict(self, transition: Transition) -> Verdict | None:
+        if self._verifier is None or (self._checks.verify == "ends" and not transition.done):
+            return None
+        return await self._verifier.verify(self._task, self._before, transition, books=self._books)
+
+    def entered(self, transition: Transition) -> None:
+        """Go on from `transition`."""
+        if self._books is not None:
+            self._books.see(transition)
+        self._before.append(transition)
+
+    def kept(self, transition: Transition) -> None:
+        """Count a dreamed step that was kept."""
+        if self._books is not None and self._checks.on_contradiction != "off":
+            self._checks.count.kept(() if transition.trust is None else transition.trust.contradictions)
+
+    def restart(self, transitions: Sequence[Transition]) -> None:
+        """Begin the books again from what really happened."""
+        self._before = list(transitions)
+        if self._ledger is not None:
+            self._books = self._ledger.open(self._task)
+            for transition in transitions:
+                self._books.see(transition)
+
+
+def outcome_of(transition: Transition) -> StepOutcome:
+    """What the experience model itself claimed of `transition`."""
+    claimed = None if transition.trust is None else transition.trust.claimed
+    return transition.outcome if claimed is None else claimed
