@@ -34,8 +34,11 @@ from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust_codec import trust_from_json, trust_to_json
 
-SCHEMA = "dreamsim-episode/1"
+SCHEMA = "dreamsim-episode/2"
 """Name and version of the JSON form of an episode."""
+
+READABLE = (SCHEMA, "dreamsim-episode/1")
+"""Versions that can be read. Version 1 had no `generation`, `quality` and `trust`; what lacks them reads the same."""
 
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 
@@ -180,6 +183,8 @@ def episode_to_json(episode: Episode) -> JsonObject:
         "experience_model": episode.experience_model or None,
         "started_at": episode.started_at or None,
         "duration_s": episode.duration_s or None,
+        "generation": episode.generation if episode.generation > 1 else None,
+        "quality": dict(episode.quality) or None,
     }
     return result | {name: value for name, value in optional.items() if value is not None}
 
@@ -196,8 +201,8 @@ def episode_from_json(value: object, *, run: str = "import") -> Episode:
     """
     fields = Fields(value)
     schema = fields.text("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise RecordError("schema", f"is {schema!r:.60}; this version reads {SCHEMA!r}")
+    if schema not in READABLE:
+        raise RecordError("schema", f"is {schema!r:.60}; this version reads {' and '.join(READABLE)}")
     steps = fields.value("steps")
     if not isinstance(steps, list | tuple):
         raise RecordError("steps", "must be a list")
@@ -226,6 +231,8 @@ def episode_from_json(value: object, *, run: str = "import") -> Episode:
         experience_model=fields.text("experience_model", ""),
         started_at=fields.number("started_at", 0.0),
         duration_s=fields.number("duration_s", 0.0),
+        generation=fields.integer("generation", 0, least=0),
+        quality=fields.numbers("quality"),
     )
     fields.finish()
     if not episode.id:

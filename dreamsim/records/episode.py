@@ -6,14 +6,17 @@ Always:
 - Only the last transition can end the task; an episode is `truncated` when its steps ran out first and
   `error` when something failed, in which case `error_kind` and `error_message` are set.
 - Nothing is made up: reward and outcome are those the environment or experience model gave.
+- `generation` is 0 if and only if the episode is real.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dreamsim.errors import RecordError
 from dreamsim.records.completion import Decision
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
@@ -95,6 +98,21 @@ class Episode:
     """Unix time, seconds."""
     duration_s: float = 0.0
     """Wall time from admission to the last transition, seconds."""
+    generation: int = 0
+    """0 for real episodes; a dreamed one is 1 + the greatest generation of what its experience model was trained on
+    or shown. One given as 0 becomes 1: nothing dreamed is known to be behind it."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """Named scores in [0, 1], higher is better: `consistency`, `certainty`, `agreement` (`records.quality`), or a
+    judge's (`judge.causality`). What was not looked at has no score."""
+
+    def __post_init__(self) -> None:
+        if self.generation < 0 or (self.source == "real" and self.generation):
+            raise RecordError("generation", f"is {self.generation}, but the episode is {self.source}")
+        if self.source == "dreamed" and not self.generation:
+            object.__setattr__(self, "generation", 1)
+        for name, score in self.quality.items():
+            if not 0 <= score <= 1:
+                raise RecordError(f"quality.{name}", f"is {score}: a score is a number from 0 to 1")
 
     @property
     def total_reward(self) -> float:

@@ -6,9 +6,11 @@ Always: an experience knows its episode and task, so that a caller can exclude w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dreamsim.records.episode import Purpose, Source, StepOutcome
+from dreamsim.records.trust import Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,16 @@ class Experience:
     """Reward of the step."""
     outcome: StepOutcome
     """Outcome of the step."""
+    generation: int = 0
+    """As in `Episode.generation`."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """The episode's scores, as in `Episode.quality`."""
+    policy: str = ""
+    """Name and version of the policy that acted."""
+    experience_model: str = ""
+    """Name and version of the experience model that dreamed the step; empty for real ones."""
+    trust: Trust | None = None
+    """What the run-time checks found of this step."""
     similarity: float = 0.0
     """Cosine similarity with the query that found it, in [-1, 1]."""
 

@@ -203,6 +203,15 @@ class Fields:
             raise RecordError(where, f"must be an object, not {_kind(value)}")
         return {read_text(key, where): _scalar(item, f"{where}.{key}") for key, item in value.items()}
 
+    def numbers(self, name: str) -> dict[str, float]:
+        """An object of finite numbers; absent is empty."""
+        if not self.has(name):
+            return {}
+        value, where = self.value(name), self.path(name)
+        if not isinstance(value, Mapping):
+            raise RecordError(where, f"must be an object, not {_kind(value)}")
+        return {read_text(key, where): read_number(item, f"{where}.{key}") for key, item in value.items()}
+
     def finish(self) -> None:
         """Refuse fields that nobody asked for."""
         unknown = sorted(str(name) for name in self._values if name not in self._known)

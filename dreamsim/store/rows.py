@@ -1,7 +1,8 @@
 """Episodes to rows and back.
 
 In: `Episode`s and an sqlite3 connection. Out: rows; or the same episodes again. Always:
-- what was written is read back equal, except that text which is no valid Unicode gets U+FFFD in its place;
+- what was written is read back equal, except that text which is no valid Unicode gets U+FFFD in its place, and that
+  a dreamed episode's generation is at least 1 + the greatest of the stored episodes that it was shown;
 - an episode already there is left as it is, so writing is idempotent by id;
 - a step's prompt is kept as what it adds to the step before, because whole histories would grow with the
   square of an episode's length.
@@ -22,31 +23,36 @@ from dreamsim.records.completion import Completion, Decision, empty_ids
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.experience import Experience, embedding_text
 from dreamsim.records.fields import array_bytes
+from dreamsim.records.quality import is_verified, kept_contradictions
 from dreamsim.records.state import State, StateMemory, changes
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Trust
+from dreamsim.records.trust_codec import trust_from_json, trust_to_json
 
 STEP_COLUMNS = (
     "episode, step, state, action, changes, next_state, reasoning, reward, outcome, score, admissible, "
     "samples, retrieved, text_hash, decision_action, thought, prompt_shared, prompt_ids, completion_ids, "
-    "completion_logprobs, finish_reason, prompt_tokens, cached_tokens, policy_version"
+    "completion_logprobs, finish_reason, prompt_tokens, cached_tokens, policy_version, trust"
 )
 _INSERT_STEP = f"INSERT INTO steps ({STEP_COLUMNS}) VALUES ({', '.join('?' * len(STEP_COLUMNS.split(',')))})"
 _INSERT_EPISODE = (
     "INSERT INTO episodes (id, run, task_key, environment, fold, repeat, source, purpose, outcome, "
-    "error_kind, error_message, policy, experience_model, started_at, duration_s, step_count, total_reward) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    "error_kind, error_message, policy, experience_model, started_at, duration_s, step_count, total_reward, "
+    "generation, quality, contradictions, verified) "
+    f"VALUES ({', '.join('?' * 21)}) ON CONFLICT (id) DO NOTHING"
 )
 _INSERT_TASK = "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
 
 EPISODE_QUERY = (
     "SELECT e.number, e.id, e.run, e.repeat, e.source, e.purpose, e.outcome, e.error_kind, e.error_message, "
     "e.policy, e.experience_model, e.started_at, e.duration_s, "
-    "t.environment, t.instruction, t.first_state, t.fold, t.seed, t.parameters "
+    "t.environment, t.instruction, t.first_state, t.fold, t.seed, t.parameters, e.generation, e.quality "
     "FROM episodes e JOIN tasks t ON t.key = e.task_key"
 )
 _EXPERIENCE_QUERY = (
     "SELECT s.id, e.id, s.step, e.task_key, e.environment, e.fold, e.source, t.instruction, s.state, "
-    "s.action, s.changes, s.next_state, s.reasoning, s.reward, s.outcome "
+    "s.action, s.changes, s.next_state, s.reasoning, s.reward, s.outcome, "
+    "e.generation, e.quality, e.policy, e.experience_model, s.trust "
     "FROM steps s JOIN episodes e ON e.number = s.episode JOIN tasks t ON t.key = e.task_key WHERE s.id IN "
 )
 
@@ -106,12 +112,27 @@ def _write_episode(connection: sqlite3.Connection, episode: Episode) -> bool:
             float(episode.duration_s),
             len(episode.transitions),
             episode.total_reward,
+            _generation(connection, episode),
+            _text(json.dumps(dict(episode.quality), ensure_ascii=False, separators=(",", ":"))),
+            kept_contradictions(episode.transitions),
+            is_verified(episode.transitions),
         ),
     )
     if not cursor.rowcount:
         return False
     connection.executemany(_INSERT_STEP, _step_rows(cursor.lastrowid, episode))
     return True
+
+
+def _generation(connection: sqlite3.Connection, episode: Episode) -> int:
+    if episode.source == "real":
+        return 0
+    shown = {retrieved.rpartition(":")[0] for step in episode.transitions for retrieved in step.retrieved}
+    if not shown:
+        return episode.generation
+    statement = "SELECT max(generation) FROM episodes WHERE id IN (SELECT value FROM json_each(?))"
+    (deepest,) = connection.execute(statement, (_lines(sorted(shown)),)).fetchone()
+    return max(episode.generation, 1 + (deepest or 0))
 
 
 def _step_rows(number: int | None, episode: Episode) -> Iterator[tuple[Any, ...]]:
@@ -138,6 +159,7 @@ def _step_rows(number: int | None, episode: Episode) -> Iterator[tuple[Any, ...]
             _lines(transition.retrieved),
             text_hash(embedding_text(state.lines, transition.action)),
             *decision_columns,
+            None if transition.trust is None else _trust_text(transition.trust),
         )
         state = transition.state
 
@@ -203,13 +225,15 @@ def _read_episode(row: tuple[Any, ...], steps: Iterable[tuple[Any, ...]]) -> Epi
         experience_model=row[10],
         started_at=row[11],
         duration_s=row[12],
+        generation=row[19],
+        quality=json.loads(row[20]),
     )
 
 
 def _read_transitions(steps: Iterable[tuple[Any, ...]]) -> Iterator[Transition]:
     seen = empty_ids()
     for row in steps:
-        decision, seen = _read_decision(row[14:], seen)
+        decision, seen = _read_decision(row[14:24], seen)
         yield Transition(
             action=row[3],
             state=State(lines=_read_lines(row[5])),
@@ -221,7 +245,16 @@ def _read_transitions(steps: Iterable[tuple[Any, ...]]) -> Iterator[Transition]:
             samples=row[11],
             retrieved=_read_lines(row[12]),
             decision=decision,
+            trust=_read_trust(row[24]),
         )
+
+
+def _trust_text(trust: Trust) -> str:
+    return _text(json.dumps(trust_to_json(trust), ensure_ascii=False, separators=(",", ":")))
+
+
+def _read_trust(text: str | None) -> Trust | None:
+    return None if text is None else trust_from_json(json.loads(text))
 
 
 def _read_decision(row: tuple[Any, ...], seen: NDArray[np.int32]) -> tuple[Decision | None, NDArray[np.int32]]:
@@ -265,6 +298,11 @@ def _read_experience(row: tuple[Any, ...]) -> Experience:
         reasoning=row[12],
         reward=row[13],
         outcome=row[14],
+        generation=row[15],
+        quality=json.loads(row[16]),
+        policy=row[17],
+        experience_model=row[18],
+        trust=_read_trust(row[19]),
     )
 
 

@@ -1,8 +1,9 @@
 """The tables of a store, and opening a database that has them.
 
 In: a path. Out: an sqlite3 connection whose tables are those of `VERSION`. Always: WAL mode, so that readers
-never wait for the writer; every commit reaches the disk (`synchronous=FULL`); a database of another schema
-version, or one that is no store at all, is refused before anything is written to it.
+never wait for the writer; every commit reaches the disk (`synchronous=FULL`); a store of an older version gets what
+it lacks, in one transaction and under the writer's lock; one of a newer version, and a database that is no store at
+all, is refused before anything is written to it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from dreamsim.errors import StoreError, StoreSchemaError
+from dreamsim.errors import StoreError, StoreLockedError, StoreSchemaError
+from dreamsim.store.lock import WriterLock
 
-VERSION = 1
+VERSION = 2
 """Schema version; kept in the table `meta`."""
 
 BUSY_TIMEOUT_S = 30.0
@@ -50,7 +52,11 @@ CREATE TABLE episodes (
     started_at REAL NOT NULL,
     duration_s REAL NOT NULL,
     step_count INTEGER NOT NULL,
-    total_reward REAL NOT NULL
+    total_reward REAL NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0, -- 0: real; dreamed: 1 + the greatest of what it was dreamed from
+    quality TEXT NOT NULL DEFAULT '{}',    -- JSON object: scores in [0, 1] by name
+    contradictions INTEGER NOT NULL DEFAULT 0, -- in the steps that were kept
+    verified INTEGER NOT NULL DEFAULT 0    -- 1: a verifier confirmed its end
 );
 CREATE INDEX episodes_by_run ON episodes (run, source, purpose, outcome, error_kind);
 CREATE INDEX episodes_by_task ON episodes (task_key);
@@ -81,26 +87,40 @@ CREATE TABLE steps (
     prompt_tokens INTEGER,
     cached_tokens INTEGER,
     policy_version TEXT,                   -- of the weights that sampled this step
+    trust TEXT,                            -- JSON object: what the run-time checks found; null: nothing was checked
     UNIQUE (episode, step)
 );
 """
 
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE episodes ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE episodes ADD COLUMN quality TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE episodes ADD COLUMN contradictions INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE episodes ADD COLUMN verified INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE steps ADD COLUMN trust TEXT",
+        # Dreams of version 1 were retrieved from real experience only.
+        "UPDATE episodes SET generation = 1 WHERE source = 'dreamed'",
+    )
+}
+"""What turns a store of each older version into one of the next."""
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """Open the database for writing; make it if it is not there.
+    """Open the database for writing; make it if it is not there. The caller holds the writer's lock.
 
     Raises:
-        StoreSchemaError: another schema version, or a database of something else.
+        StoreSchemaError: a newer schema version, or a database of something else.
         StoreError: the file cannot be opened.
     """
     return _checked(path, f"file:{quote(str(path))}", writing=True)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open an existing database for reading, while another process may be writing.
+    """Open an existing database for reading, while another process may be writing. An older one is migrated first.
 
     Raises:
-        StoreSchemaError: another schema version, or a database of something else.
+        StoreSchemaError: a newer schema version, an older one that cannot be written, or a database of something else.
         StoreError: the file is not there or cannot be opened.
     """
     if not path.is_file():
@@ -149,10 +169,45 @@ def _check_version(connection: sqlite3.Connection, path: Path, *, writing: bool)
         raise StoreSchemaError(f"{path} is a database, but not a dreamsim store")
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     found = row[0] if row else "none"
-    if found != str(VERSION):
+    if found == str(VERSION):
+        return
+    if not found.isdigit() or int(found) not in MIGRATIONS:
         newer = found.isdigit() and int(found) > VERSION
         advice = "upgrade dreamsim-rl" if newer else "export it to JSONL with the version that wrote it"
         raise StoreSchemaError(f"{path} has schema version {found}, this version reads {VERSION}: {advice}")
+    if writing:
+        _migrate(connection)
+    else:
+        _migrate_for_reader(path, found)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        for version in range(int(found), VERSION):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(VERSION),))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _migrate_for_reader(path: Path, found: str) -> None:
+    try:
+        lock = WriterLock(path)
+        try:
+            open_writer(path).close()
+        finally:
+            lock.release()
+    except StoreLockedError as error:
+        advice = "the dreamsim that is writing to it is older than this one; wait for it to end"
+        raise StoreSchemaError(f"{path} has schema version {found}, this version reads {VERSION}: {advice}") from error
+    except StoreError as error:
+        advice = f"it must be migrated, and cannot be written ({error}); copy it to where it can"
+        raise StoreSchemaError(f"{path} has schema version {found}, this version reads {VERSION}: {advice}") from error
 
 
 def _create(connection: sqlite3.Connection) -> None:

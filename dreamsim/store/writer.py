@@ -8,10 +8,11 @@ In: finished episodes. Out: committed rows. Always:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -23,6 +24,7 @@ import structlog
 from dreamsim.errors import StoreError
 from dreamsim.records.episode import Episode
 from dreamsim.records.fields import INTEGER_LIMIT
+from dreamsim.records.trust import Trust
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.pipes import Pipe
 from dreamsim.store.rows import write_episodes
@@ -194,9 +196,22 @@ def check_storable(episode: Episode) -> None:
         numbers.append((f"steps[{index}].reward", transition.reward))
         if transition.score is not None:
             numbers.append((f"steps[{index}].score", transition.score))
+        if transition.trust is not None:
+            numbers += _trust_numbers(transition.trust, f"steps[{index}].trust")
     for name, number in numbers:
         if not math.isfinite(number):
             raise StoreError(f"episode {episode.id} cannot be stored: {name} is {number}")
     for name, integer in integers:
         if not -INTEGER_LIMIT <= integer < INTEGER_LIMIT:
             raise StoreError(f"episode {episode.id} cannot be stored: {name} does not fit 64 bits")
+
+
+def _trust_numbers(trust: Trust, where: str) -> Iterator[tuple[str, float]]:
+    """Numbers of a trust record, those out of their range as NaN: they could not be read again."""
+    if trust.uncertainty is not None:
+        yield f"{where}.uncertainty", trust.uncertainty if 0 <= trust.uncertainty <= 1 else math.nan
+    if trust.features is not None:
+        for field in dataclasses.fields(trust.features):
+            value = getattr(trust.features, field.name)
+            if value is not None:
+                yield f"{where}.features.{field.name}", value

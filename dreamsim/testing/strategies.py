@@ -157,4 +157,6 @@ def episodes(draw: st.DrawFn, *, max_steps: int = 4) -> Episode:
         experience_model=draw(texts()) if source == "dreamed" else "",
         started_at=draw(st.floats(0, 4e9)),
         duration_s=draw(st.floats(0, 1e6)),
+        generation=draw(st.integers(1, 9)) if source == "dreamed" else 0,
+        quality=draw(st.dictionaries(texts(), st.floats(0, 1), max_size=3)),
     )
