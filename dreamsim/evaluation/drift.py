@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dreamsim.errors import ContextOverflowError, ExperienceError
-from dreamsim.evaluation.fidelity import Determined, Foreteller, StepRecord, each
+from dreamsim.evaluation.fidelity import NOT_FORETOLD, Determined, Foreteller, StepRecord, Witnesses, each
 from dreamsim.evaluation.intervals import Estimate, clustered, share
-from dreamsim.protocols import StateLedger
+from dreamsim.protocols import LedgerSession
 from dreamsim.records.episode import Episode, Transition
 
 STEPS = 30
@@ -43,7 +42,9 @@ class DriftRecord:
     contradictions: int | None = None
     """Contradictions with what the dream itself has shown; None without a ledger, or if nothing was dreamed."""
     rejected: int = 0
-    """Outputs thrown away before this one because they contradicted."""
+    """Contradictions in outputs that were thrown away before this one."""
+    broke: bool = False
+    """Whether the dream ended here because there was no transition to go on with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +85,21 @@ async def free(
     episodes: Sequence[Episode],
     foreteller: Foreteller,
     *,
-    ledger: StateLedger | None = None,
+    witnesses: Witnesses | None = None,
     steps: int = STEPS,
     concurrency: int = 256,
     progress: Callable[[int], None] | None = None,
 ) -> list[DriftRecord]:
-    """Dream the first `steps` steps of every episode, from its first state; `ledger` keeps the dream's own books.
+    """Dream the first `steps` steps of every episode, from its first state; the witnesses' ledger keeps the
+    dream's own books.
 
     Raises:
         EngineError: the engine failed.
     """
 
     async def follow(episode: Episode) -> list[DriftRecord]:
-        return await _dreamed(episode, foreteller, 0, min(steps, len(episode.transitions)), ledger)
+        books = (witnesses or Witnesses()).books(episode.task)
+        return await _dreamed(episode, foreteller, 0, min(steps, len(episode.transitions)), books)
 
     return await each(episodes, follow, concurrency=concurrency, progress=progress)
 
@@ -113,22 +116,22 @@ def pieces(determined: Sequence[bool], steps: int) -> Iterator[tuple[int, int]]:
 
 
 async def _dreamed(
-    episode: Episode, foreteller: Foreteller, start: int, end: int, ledger: StateLedger | None
+    episode: Episode, foreteller: Foreteller, start: int, end: int, books: LedgerSession | None
 ) -> list[DriftRecord]:
     foretelling = await foreteller.begin(episode)
     for real in episode.transitions[:start]:
         foretelling.follow(real)
-    books = None if ledger is None else ledger.open(episode.task)
     records: list[DriftRecord] = []
     over = False
     for index in range(start, end):
         real = episode.transitions[index]
         transition: Transition | None = None
+        broke = False
         if not over:
             try:
                 transition = await foretelling.step(real.action)
-            except (ExperienceError, ContextOverflowError):
-                over = True
+            except NOT_FORETOLD:
+                over = broke = True
         contradictions: int | None = None
         if transition is not None:
             over = transition.done
@@ -147,6 +150,7 @@ async def _dreamed(
                 and transition.state.same_as(real.state),
                 contradictions=contradictions,
                 rejected=0 if trust is None else len(trust.rejected),
+                broke=broke,
             )
         )
     return records
@@ -193,3 +197,13 @@ def contradictions_per_100(records: Iterable[DriftRecord], *, seed: int = 0) -> 
     return clustered(
         ((r.episode_id, 100.0 * r.contradictions) for r in records if r.contradictions is not None), seed=seed
     )
+
+
+def rejected_per_100(records: Iterable[DriftRecord], *, seed: int = 0) -> Estimate:
+    """Contradictions in outputs that were thrown away, in 100 dreamed steps."""
+    return clustered(((r.episode_id, 100.0 * r.rejected) for r in records if r.dreamed), seed=seed)
+
+
+def ended_per_100(records: Iterable[DriftRecord], *, seed: int = 0) -> Estimate:
+    """Steps without a transition with which a dream ended, in 100 steps asked for."""
+    return clustered(((r.episode_id, 100.0 * r.broke) for r in records if r.dreamed or r.broke), seed=seed)

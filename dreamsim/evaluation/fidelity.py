@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from dreamsim.errors import ContextOverflowError, ExperienceError
+from dreamsim.errors import ContextOverflowError, ExperienceError, TruncationError
 from dreamsim.experience.model import ExperienceModel
 from dreamsim.protocols import LedgerSession, Retriever, StateLedger, Verifier
 from dreamsim.records.episode import Episode, StepOutcome, Transition
@@ -32,6 +32,9 @@ R = TypeVar("R")
 
 Determined = Callable[[Episode], Sequence[bool]]
 """For each step of an episode, whether what came before it decides the next state. Environments know."""
+
+NOT_FORETOLD = (ExperienceError, TruncationError, ContextOverflowError)
+"""What ends a foretelling without a word; any other error ends the measurement."""
 
 FAILED = "failed"
 """What the `result` line of a state says after an action that could not work."""
@@ -194,10 +197,19 @@ class _Neighbour:
 class Witnesses:
     """Who else is asked about what was foretold."""
 
-    ledger: StateLedger | None = None
-    """Keeps the books of the real episode, and says what contradicts them."""
-    verifier: Verifier | None = None
-    """Says what the foretold step would have led to."""
+    ledgers: Callable[[str], StateLedger | None] | None = None
+    """Environment name -> who keeps the books of an episode there, and says what contradicts them."""
+    verifiers: Callable[[str], Verifier | None] | None = None
+    """Environment name -> who says what a foretold step would have led to."""
+
+    def books(self, task: Task) -> LedgerSession | None:
+        """New books for an episode of `task`, if anybody keeps them."""
+        ledger = None if self.ledgers is None else self.ledgers(task.environment)
+        return None if ledger is None else ledger.open(task)
+
+    def verifier(self, task: Task) -> Verifier | None:
+        """Who verifies an episode of `task`, if anybody."""
+        return None if self.verifiers is None else self.verifiers(task.environment)
 
 
 async def foretell(
@@ -269,7 +281,7 @@ async def _follow(
     episode: Episode, foreteller: Foreteller, determined: Sequence[bool], witnesses: Witnesses, failed: str
 ) -> list[StepRecord]:
     foretelling = await foreteller.begin(episode)
-    books = None if witnesses.ledger is None else witnesses.ledger.open(episode.task)
+    books, verifier = witnesses.books(episode.task), witnesses.verifier(episode.task)
     records: list[StepRecord] = []
     before = episode.task.first_state
     for index, (real, known) in enumerate(zip(episode.transitions, determined, strict=True)):
@@ -277,11 +289,11 @@ async def _follow(
         problem = ""
         try:
             foretold = await foretelling.predict(real.action)
-        except (ExperienceError, ContextOverflowError) as error:
+        except NOT_FORETOLD as error:
             problem = f"{error.kind}: {error}"
         record = _record(episode, index, foretold, determined=known, failure=failure_of(before, failed))
         if foretold is not None:
-            verified = await _verified(witnesses.verifier, episode, index, foretold, books)
+            verified = await _verified(verifier, episode, index, foretold, books)
             contradictions = None if books is None else len(books.contradictions(foretold))
             record = replace(record, verified_outcome=verified, contradictions=contradictions)
         records.append(replace(record, problem=problem))
