@@ -6,10 +6,12 @@ Always:
   their text is tokenized here only if the caller allows, and log-probabilities are then not known (NaN).
 - As many requests at once as there are connections; the others wait here. Cancelling one closes its connection.
 - Time limits are the episode's, not the connection's.
+- A JSON schema is asked for until the server refuses one; from then on it answers freely, and the caller checks.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,6 +32,7 @@ from dreamsim.records.completion import ChatAnswer, Completion, FinishReason, Ge
 Dialect = Literal["auto", "vllm", "openai"]
 UNKNOWN_LENGTH: Final = sys.maxsize
 TOO_LONG: Final = re.compile(r"context.{0,20}(length|window)|maximum.{0,20}(length|tokens)|too long", re.IGNORECASE)
+SCHEMA_REFUSED: Final = re.compile(r"response_format|json_schema|schema|grammar", re.IGNORECASE)
 SEEDS: Final = 2**31
 """Seeds are sent below this: some servers read them as 32-bit numbers."""
 
@@ -81,6 +84,7 @@ class HttpEngine:
         self._max_model_len = max_model_len
         self._dialect = dialect
         self._tokenizer = tokenizer
+        self._takes_schemas = True
 
     @property
     def name(self) -> str:
@@ -114,7 +118,7 @@ class HttpEngine:
             raise ContextOverflowError(f"{prompt} tokens of prompt in a context of {self._max_model_len}")
         limit = min(room, request.sampling.max_tokens)
         body = self._body(request, limit)
-        answer = await self._ask("completions", body, request.request_id)
+        answer = await self._ask("completions", body, request.request_id, request.sampling.json_schema)
         with _understood("completions", self._counters):
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
@@ -142,7 +146,7 @@ class HttpEngine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
-        json_schema: Mapping[str, Any] | None = None,
+        json_schema: str | None = None,
         seed: int | None = None,
         request_id: str = "chat",
     ) -> ChatAnswer:
@@ -152,7 +156,7 @@ class HttpEngine:
             messages: turns with `role` and `content`.
             max_tokens: most tokens of the answer.
             temperature: of sampling; 0 is greedy.
-            json_schema: the answer is JSON of this schema, where the server can hold it to that.
+            json_schema: JSON schema, as text, that the answer is held to where the server can do that.
             seed: of sampling, where the server takes one.
             request_id: names the seed that spreads retries.
 
@@ -168,10 +172,7 @@ class HttpEngine:
         }
         if seed is not None:
             body["seed"] = seed % SEEDS
-        if json_schema is not None:
-            schema = {"name": "answer", "schema": dict(json_schema), "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        answer = await self._ask("chat/completions", body, request_id)
+        answer = await self._ask("chat/completions", body, request_id, json_schema)
         with _understood("chat/completions", self._counters):
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
@@ -185,7 +186,20 @@ class HttpEngine:
         self._counters.answered(prompt=said.prompt_tokens, generated=said.completion_tokens)
         return said
 
-    async def _ask(self, path: str, body: Mapping[str, Any], request_id: str) -> Any:
+    async def _ask(self, path: str, body: Mapping[str, Any], request_id: str, json_schema: str | None) -> Any:
+        if json_schema is None or not self._takes_schemas:
+            return await self._post(path, body, request_id)
+        schema = {"name": "answer", "schema": json.loads(json_schema), "strict": True}
+        held = {**body, "response_format": {"type": "json_schema", "json_schema": schema}}
+        try:
+            return await self._post(path, held, request_id)
+        except StatusError as error:
+            if error.status not in (400, 422) or not SCHEMA_REFUSED.search(error.said):
+                raise
+            self._takes_schemas = False
+            return await self._post(path, body, request_id)
+
+    async def _post(self, path: str, body: Mapping[str, Any], request_id: str) -> Any:
         self._counters.in_flight += 1
         try:
             return await self._client.call(path, body, request_id=request_id)

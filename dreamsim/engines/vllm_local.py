@@ -163,8 +163,14 @@ class VllmEngine:
             raise EngineError(f"no adapter '{name}' in this engine (it has: {known})") from None
 
     def _sampling_params(self, sampling: Sampling, seed: int) -> Any:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+        schema = sampling.json_schema
+        if schema is not None and not self._settings.json_schemas:
+            raise EngineError(
+                f"{self.name} was not started to hold answers to a JSON schema (VllmSettings.json_schemas)",
+                recoverable=False,
+            )
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -177,6 +183,7 @@ class VllmEngine:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         )
 
     def statistics(self) -> EngineStatistics:
@@ -282,6 +289,7 @@ async def _cut_when_cancelled(leash: Leash) -> None:
 def _build(settings: VllmSettings, leash: Leash) -> Any:
     """Blocks until vLLM can answer. Runs in a thread without an event loop; the AsyncLLM finds the loop later."""
     with start_environment(leash.log_path):
+        from vllm.config import StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
@@ -289,6 +297,10 @@ def _build(settings: VllmSettings, leash: Leash) -> Any:
 
         on_cpu = current_platform.is_cpu()
         arguments = engine_arguments(settings, on_cpu=on_cpu)
+        if settings.json_schemas:
+            # Between its braces a grammar allows white space without end, and a weak model writes it.
+            compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
+            arguments["structured_outputs_config"] = compact
         leash.environment.update(process_environment(settings, on_cpu=on_cpu))
         with CONFIGURING:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.worker_process or not on_cpu else "0"

@@ -73,6 +73,8 @@ class VllmSettings:
     """Speculative decoding by prompt lookup; None for none. Log-probabilities stay exact."""
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """LoRA adapters that requests may name, as directories in peft's layout."""
+    json_schemas: bool = False
+    """Whether answers can be held to a JSON schema (`Sampling.json_schema`): vLLM then loads the tokenizer, too."""
     cpu_threads: int | None = None
     """Threads that compute, on a CPU; None is one less than there are cores, and at least 1."""
     cpu_cores: str = ""
@@ -129,7 +131,7 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`."""
     arguments: dict[str, Any] = {
         "model": settings.model,
-        "skip_tokenizer_init": True,
+        "skip_tokenizer_init": not settings.json_schemas,
         "dtype": settings.dtype,
         "seed": settings.seed,
         "max_num_seqs": settings.max_num_seqs,

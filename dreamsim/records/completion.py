@@ -31,7 +31,7 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     """Generation ends after any of these; the token itself is part of the answer."""
     json_schema: str | None = None
-    """JSON schema, as text, that the answer is held to; an engine that cannot do that answers freely, so the caller
+    """JSON schema, as text, that the answer is held to. A server that cannot do that answers freely, so the caller
     checks all the same."""
 
 

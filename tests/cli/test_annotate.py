@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from dreamsim.cli.annotate import annotate, annotate_file, load_prompts, parser, report
-from dreamsim.cli.annotation_ledger import Ledger, Tally
+from dreamsim.cli.annotate import annotate, annotate_file, parser, report
+from dreamsim.cli.growing_files import GrowingFiles, Tally
 from dreamsim.errors import EngineError, ParseError, UsageError
-from dreamsim.experience.annotation import annotation_messages, parse_annotation
+from dreamsim.experience.annotation import annotation_values, read_annotation
+from dreamsim.experience.questions import Patience, filled, json_of, load_prompt
 from dreamsim.records.codec import episode_to_json
 from dreamsim.records.completion import ChatAnswer
 from dreamsim.records.episode import Episode, Transition
@@ -20,7 +22,7 @@ from dreamsim.records.state import State
 from dreamsim.store.jsonl import read_jsonl
 from dreamsim.testing.world import Position, gold_path, layout_of, scripted_task
 
-PROMPTS = load_prompts()
+PROMPT = load_prompt("annotate")
 
 
 def episode(seed: int) -> Episode:
@@ -46,45 +48,52 @@ def answer(steps: int) -> str:
 class FakeTeacher:
     """Answers in order what `script` says for each request."""
 
-    def __init__(self, script: Callable[[int], str | EngineError]) -> None:
-        self.asked: list[list[dict[str, str]]] = []
+    name = "teacher@0"
+
+    def __init__(self, script: Callable[[int, str], str | EngineError]) -> None:
+        self.asked: list[tuple[str, str]] = []
         self._script = script
 
-    async def answer(self, messages: list[dict[str, str]]) -> ChatAnswer:
-        self.asked.append(messages)
-        said = self._script(len(self.asked))
+    async def answer(
+        self,
+        system: str,
+        user: str,
+        *,
+        json_schema: str | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        request_id: str = "chat",
+    ) -> ChatAnswer:
+        self.asked.append((system, user))
+        said = self._script(len(self.asked), user)
         if isinstance(said, EngineError):
             raise said
         return ChatAnswer(text=said, finish_reason="stop", model="t", prompt_tokens=100, completion_tokens=10)
 
 
-def by_count(messages: list[dict[str, str]]) -> str:
-    return answer(messages[1]["content"].count("Action: "))
+def by_count(user: str) -> str:
+    return answer(user.count("Action: "))
 
 
 class GoodTeacher(FakeTeacher):
     def __init__(self) -> None:
-        super().__init__(lambda _: "")
-
-    async def answer(self, messages: list[dict[str, str]]) -> ChatAnswer:
-        self.asked.append(messages)
-        return ChatAnswer(
-            text=by_count(messages), finish_reason="stop", model="t", prompt_tokens=100, completion_tokens=10
-        )
+        super().__init__(lambda _, user: by_count(user))
 
 
 async def annotated(
     episodes: list[Episode], output: Path, teacher: FakeTeacher, *, attempts: int = 2, concurrency: int = 2
 ) -> Tally:
-    return await annotate(
-        episodes,
-        Ledger(output),
-        teacher,
-        PROMPTS,
-        model="teacher",
-        concurrency=concurrency,
-        attempts=attempts,
-    )
+    files = files_of(output)
+    await annotate(episodes, files, teacher, PROMPT, concurrency=concurrency, patience=Patience(attempts=attempts))
+    return files.tally
+
+
+def files_of(output: Path) -> GrowingFiles:
+    return GrowingFiles(output, verb="annotate")
+
+
+def prices(*more: str) -> Namespace:
+    return parser().parse_args(["in", "out", "--url", "http://host/v1", "--model", "t", *more])
 
 
 @pytest.mark.may_block  # the test itself opens the ledger
@@ -103,10 +112,10 @@ async def test_the_teacher_sees_instruction_success_and_the_whole_trajectory(tmp
     teacher, item = GoodTeacher(), episode(1)
     await annotated([item], tmp_path / "out.jsonl", teacher)
     system, user = teacher.asked[0]
-    assert system["role"] == "system"
-    assert item.task.instruction in user["content"]
-    assert "Did the episode solve it: yes" in user["content"]
-    assert [f"Action: {step.action}" in user["content"] for step in item.transitions].count(False) == 0
+    assert system == PROMPT.system
+    assert item.task.instruction in user
+    assert "Did the episode solve it: yes" in user
+    assert [f"Action: {step.action}" in user for step in item.transitions].count(False) == 0
 
 
 @pytest.mark.may_block
@@ -134,7 +143,7 @@ async def test_a_line_cut_off_by_a_crash_is_done_again(tmp_path: Path) -> None:
 @pytest.mark.may_block
 async def test_a_bad_answer_is_asked_for_again(tmp_path: Path) -> None:
     steps = len(episode(0).transitions)
-    teacher = FakeTeacher(lambda n: "I cannot." if n == 1 else answer(steps))
+    teacher = FakeTeacher(lambda n, _: "I cannot." if n == 1 else answer(steps))
     tally = await annotated([episode(0)], tmp_path / "out.jsonl", teacher)
     assert (tally.done, tally.requests, tally.completion_tokens) == (1, 2, 20)
 
@@ -142,17 +151,17 @@ async def test_a_bad_answer_is_asked_for_again(tmp_path: Path) -> None:
 @pytest.mark.may_block
 async def test_an_episode_that_keeps_failing_is_reported_and_not_written(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    tally = await annotated([episode(0)], output, FakeTeacher(lambda _: "I cannot."))
-    ledger = Ledger(output)
+    tally = await annotated([episode(0)], output, FakeTeacher(lambda *_: "I cannot."))
+    files = files_of(output)
     assert (tally.done, tally.failed) == (0, 1)
     assert not output.exists()
-    assert "not JSON" in ledger.requests.read_text()
-    assert "failed" in report(tally, ledger, price_in=None, price_out=None)
+    assert "not JSON" in files.requests.read_text()
+    assert (files.tally.requests, files.tally.unused) == (2, 2)
 
 
 @pytest.mark.may_block
 async def test_a_teacher_that_cannot_be_asked_ends_the_verb(tmp_path: Path) -> None:
-    teacher = FakeTeacher(lambda _: EngineError("401 wrong key", recoverable=False))
+    teacher = FakeTeacher(lambda *_: EngineError("401 wrong key", recoverable=False))
     with pytest.raises(UsageError, match="401 wrong key"):
         await annotated([episode(n) for n in range(9)], tmp_path / "out.jsonl", teacher)
 
@@ -169,8 +178,9 @@ async def test_episodes_with_reasoning_are_copied_without_asking(tmp_path: Path)
 async def test_the_cost_of_all_sittings_is_reported(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     await annotated([episode(0)], output, GoodTeacher())
-    tally = await annotated([episode(0), episode(1)], output, GoodTeacher())
-    assert "cost of all sittings: 0.0006" in report(tally, Ledger(output), price_in=2.0, price_out=10.0)
+    await annotated([episode(0), episode(1)], output, GoodTeacher())
+    said = report(files_of(output), prices("--price-in", "2", "--price-out", "10"))
+    assert "cost of all sittings: 0.0006" in said
 
 
 @asynccontextmanager
@@ -186,7 +196,7 @@ async def server(*, knows_schemas: bool) -> AsyncIterator[tuple[str, list[dict[s
         asked.append(body)
         if "response_format" in body and not knows_schemas:
             return web.json_response({"error": "response_format is not supported"}, status=400)
-        choice = {"message": {"content": by_count(body["messages"])}, "finish_reason": "stop"}
+        choice = {"message": {"content": by_count(body["messages"][1]["content"])}, "finish_reason": "stop"}
         return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 50, "completion_tokens": 5}})
 
     application = web.Application()
@@ -234,12 +244,12 @@ async def test_a_server_is_asked_for_a_schema_and_for_plain_json_where_it_knows_
 )
 def test_an_answer_that_does_not_explain_every_step_is_refused(written: str, problem: str) -> None:
     with pytest.raises(ParseError, match=problem):
-        parse_annotation(written, 2)
+        read_annotation(json_of(written), 2)
 
 
 @pytest.mark.parametrize("around", ["{}", "```json\n{}\n```", "<think>hm {{</think>\n{}", "  {}\n"])
 def test_the_form_of_an_answer_may_vary(around: str) -> None:
-    assert len(parse_annotation(around.replace("{{", "{").replace("{}", answer(2)), 2)) == 2
+    assert len(read_annotation(json_of(around.replace("{{", "{").replace("{}", answer(2))), 2)) == 2
 
 
 def test_braces_in_the_data_are_left_alone() -> None:
@@ -255,4 +265,4 @@ def test_braces_in_the_data_are_left_alone() -> None:
         transitions=(step,),
         outcome="truncated",
     )
-    assert "type {count} {steps}" in annotation_messages(odd, PROMPTS)[1]["content"]
+    assert "type {count} {steps}" in filled(PROMPT.user, annotation_values(odd))

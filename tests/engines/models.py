@@ -8,7 +8,9 @@ VOCABULARY = 256
 CONTEXT = 256
 
 
-def random_llama(path: Path, *, seed: int = 0) -> Path:
+def random_llama(
+    path: Path, *, seed: int = 0, vocabulary: int = VOCABULARY, context: int = CONTEXT, end: int = 1
+) -> Path:
     """A Llama of two layers, in float32, so that it can be compared; saved at `path`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -20,18 +22,18 @@ def random_llama(path: Path, *, seed: int = 0) -> Path:
         num_attention_heads=2,
         num_key_value_heads=2,
         intermediate_size=128,
-        vocab_size=VOCABULARY,
-        max_position_embeddings=CONTEXT,
+        vocab_size=vocabulary,
+        max_position_embeddings=context,
         initializer_range=0.2,
         bos_token_id=0,
-        eos_token_id=1,
+        eos_token_id=end,
     )
     LlamaForCausalLM(config).save_pretrained(path)
     return path
 
 
-def byte_tokenizer(path: Path) -> Path:
-    """A tokenizer.json at `path` with one token per byte, 0 to 255 in some order."""
+def byte_tokenizer(path: Path, *, end: str | None = None) -> Path:
+    """A tokenizer.json at `path` with one token per byte, 0 to 255 in some order; `end` is token 256, if given."""
     import json
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -40,6 +42,10 @@ def byte_tokenizer(path: Path) -> Path:
     tokenizer = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if end is not None:
+        tokenizer.add_special_tokens([end])
+        settings["eos_token"] = end
     tokenizer.save(str(path / "tokenizer.json"))
-    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
     return path

@@ -249,7 +249,9 @@ async def test_a_server_that_is_not_there_is_refused() -> None:
 
 async def test_a_chat_counts_its_tokens(server: Server) -> None:
     async with open_http_engine(server.settings()) as engine:
-        answer = await engine.chat([{"role": "user", "content": "why?"}], max_tokens=9, json_schema={"type": "object"})
+        answer = await engine.chat(
+            [{"role": "user", "content": "why?"}], max_tokens=9, json_schema='{"type": "object"}'
+        )
         statistics = engine.statistics()
     assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("key", 4, 3)
     assert answer.model == "tiny-served"
