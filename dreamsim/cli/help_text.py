@@ -148,8 +148,8 @@ def _default(info: SettingInfo) -> str:
     if value is PydanticUndefined or value is None:
         return "" if "default:" in (info.field.description or "") else "none"
     text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-    if value == ():
-        text = "none"
+    if isinstance(value, tuple):
+        text = ",".join(map(str, value)) or "none"
     return f"{text} {info.unit}".strip() if info.unit and info.unit != "share" else text
 
 

@@ -9,12 +9,23 @@ here, with what to change.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dreamsim.records.episode import Purpose
+from dreamsim.runtime.setting import (
+    Names,
+    OptionalFlag,
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    OptionalText,
+    Section,
+    none_word,
+    setting,
+)
+from dreamsim.runtime.trust_settings import CacheSection, CheckSection, GateSection, VerifySection
 
 TINY = "tiny"
 """The model name that stands for the small model shipped in the package."""
@@ -22,36 +33,6 @@ TINY = "tiny"
 EngineKind = Literal["auto", "vllm", "http", "scripted"]
 Retrieval = Literal["episode", "step", "off"]
 Frame = Literal["auto", "chat", "plain"]
-
-
-def _split_commas(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _none_word(value: Any) -> Any:
-    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "default") else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-"""A list; in flags and the environment it is written with commas."""
-
-
-def setting(default: Any, text: str, *, unit: str = "", **limits: Any) -> Any:
-    """A pydantic field with its explanation and unit; `limits` are pydantic's (`ge`, `le`, ...)."""
-    return Field(default=default, description=text, json_schema_extra={"unit": unit}, **limits)
-
-
-class Section(BaseModel):
-    """A group of settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-
-OptionalPath = Annotated[Path | None, BeforeValidator(_none_word)]
-OptionalInt = Annotated[int | None, BeforeValidator(_none_word)]
-OptionalFloat = Annotated[float | None, BeforeValidator(_none_word)]
-OptionalFlag = Annotated[bool | None, BeforeValidator(_none_word)]
-OptionalText = Annotated[str | None, BeforeValidator(_none_word)]
 
 
 class RunSection(Section):
@@ -117,7 +98,7 @@ class VllmSection(Section):
 class RoleVllmSection(Section):
     """This role's own vLLM settings; empty means: as in `vllm`."""
 
-    dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"] | None, BeforeValidator(_none_word)] = setting(
+    dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"] | None, BeforeValidator(none_word)] = setting(
         None, "as vllm.dtype"
     )
     max_model_len: OptionalInt = setting(None, "as vllm.max_model_len", unit="tokens", ge=16)
@@ -197,13 +178,13 @@ class ExperienceSection(RoleSection):
 
     require_token_ids: bool = setting(False, "refuse a server that gives no token ids; no: tokenize its text here")
     temperature: float = setting(0.0, "of the first answer; 0 is greedy", ge=0, le=10)
-    retry_temperature: float = setting(0.7, "of further answers, when one did not parse", ge=0, le=10)
+    retry_temperature: float = setting(0.7, "of further answers, when one could not be kept", ge=0, le=10)
     max_tokens: OptionalInt = setting(None, "longest answer; default: as trained, else 1024", unit="tokens", ge=1)
     samples: int = setting(4, "most answers asked for one step before the episode fails", unit="answers", ge=1)
     demonstrations: OptionalInt = setting(
         None, "past experiences shown (top-k); default: as trained, else 4", unit="experiences", ge=0
     )
-    retrieve: Annotated[Retrieval | None, BeforeValidator(_none_word)] = setting(
+    retrieve: Annotated[Retrieval | None, BeforeValidator(none_word)] = setting(
         None, "look them up once per `episode`, for every `step`, or `off`; default: as trained, else step"
     )
     example_state: OptionalFlag = setting(
@@ -216,6 +197,10 @@ class ExperienceSection(RoleSection):
         None, "let it reason before it answers (no: an ablation); default: as trained, else yes"
     )
     same_environment: bool = setting(True, "retrieve only experiences of the task's own environment")
+    check: CheckSection = Field(default_factory=CheckSection)
+    cache: CacheSection = Field(default_factory=CacheSection)
+    verify: VerifySection = Field(default_factory=VerifySection)
+    gate: GateSection = Field(default_factory=GateSection)
 
 
 class StoreSection(Section):

@@ -136,3 +136,23 @@ def test_every_setting_explains_itself() -> None:
 def test_no_two_settings_have_the_same_variable() -> None:
     variables = [info.variable for info in known_settings().values()]
     assert len(variables) == len(set(variables))
+
+
+def test_verifiers_are_named_in_the_order_of_asking_and_none_is_none() -> None:
+    given = load("--experience.verify.by", "rules,ledger", "--experience.verify.rules", "rules.toml")
+    assert given.experience.verify.by == ("rules", "ledger")
+    assert load("--experience.verify.by", "none").experience.verify.by == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--experience.verify.by", "rules"), "set rules"),
+        (("--experience.verify.by", "judge"), "judge_model and judge_url"),
+        (("--experience.gate.mode", "truncate"), "needs a calibration"),
+        (("--experience.cache.mib", "0"), "experience.cache.mib"),
+    ],
+)
+def test_a_check_that_lacks_what_it_needs_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load(*arguments)
