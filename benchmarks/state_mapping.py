@@ -51,7 +51,6 @@ async def play(environment: TextWorldExpressEnvironment, task: Task, policy: str
     mapping, memory = TextWorldExpressMapping(), StateMemory(task.first_state)
     actor = offline_policy(policy, environment).actor(task, episode_id=task.key, seed=seed_of(0, task.key, policy))
     async with environment.pool.game(spec_of(task), fold=task.fold, seed=task.seed) as game:
-        assert game.shown is not None, "set when the game began"
         admissible = game.shown.valid
         for _ in range(STEP_LIMIT):
             shown = await game.step((await actor.act(memory.current, admissible)).action)

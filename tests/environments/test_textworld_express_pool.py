@@ -10,7 +10,8 @@ import pytest
 
 from dreamsim.errors import ConfigurationError, EnvironmentFailure
 from dreamsim_adapters.environments.textworld_express.games import GameSpec
-from dreamsim_adapters.environments.textworld_express.pool import TRIES, Shown, WorkerPool
+from dreamsim_adapters.environments.textworld_express.pool import Shown, WorkerPool
+from dreamsim_adapters.environments.workers.pool import TRIES
 
 TWC = GameSpec(game="twc")
 SORTING = GameSpec(game="sorting")

@@ -149,7 +149,6 @@ class TextWorldExpressEnvironment:
         return await self.pool.gold_path(spec_of(task), fold=task.fold, seed=task.seed)
 
     def _state(self, game: LiveGame) -> State:
-        assert game.shown is not None, "set when the game began"
         return self._mapping.state(raw_of(game.shown))
 
     async def __aenter__(self) -> Self:
@@ -170,7 +169,6 @@ class TextWorldExpressSession:
     __slots__ = ("_admissible", "_game", "_mapping", "_over", "_state")
 
     def __init__(self, game: LiveGame, mapping: StateMapping) -> None:
-        assert game.shown is not None, "set when the game began"
         self._game = game
         self._mapping = mapping
         self._over = False

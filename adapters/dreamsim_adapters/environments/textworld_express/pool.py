@@ -1,37 +1,21 @@
-"""A pool of worker processes: many games at once, none on the event loop.
+"""The games of textworld-express in worker processes, each with a Java machine.
 
-In: games to play (`game`) and gold paths to tell (`gold_path`). Out: what the games show.
-Always:
-- a worker that dies or hangs is started again, at most `restarts` times without `SOUND` answers in between; the games
-  it held are begun again elsewhere and replayed, and an episode notices nothing unless the replay differs from what it
-  has seen;
-- an action under which `TRIES` workers in turn are lost ends its episode with `EnvironmentFailure`, not the run;
-- leaving the pool ends every process, the Java machines included.
+In: games to play (`game`) and gold paths to tell (`gold_path`). Out: what the games show. Always: as `ProcessPool`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-import anyio
-from anyio.abc import TaskGroup
-
-from dreamsim.errors import ConfigurationError, EnvironmentFailure, MissingExtraError, UsageError
+from dreamsim.errors import MissingExtraError
 from dreamsim_adapters.environments.textworld_express.games import GameSpec
-from dreamsim_adapters.environments.textworld_express.process import WorkerLostError, WorkerProcess
-from dreamsim_adapters.environments.textworld_express.worker import JsonObject
+from dreamsim_adapters.environments.workers.frames import JsonObject
+from dreamsim_adapters.environments.workers.pool import ProcessPool, Replayable
 
-TRIES = 3
-"""Workers that may be lost under one request."""
-SOUND = 1_000
-"""A worker that has answered so many requests was sound: its end does not count against `restarts`."""
+MODULE = "dreamsim_adapters.environments.textworld_express.worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +38,7 @@ class Shown:
     """Whether it can no longer be."""
 
 
-class WorkerPool:
+class WorkerPool(ProcessPool):
     """Workers for as many games as are asked for. Use it as `async with WorkerPool() as pool:`."""
 
     def __init__(
@@ -66,50 +50,26 @@ class WorkerPool:
         start_s: float = 60.0,
         restarts: int = 5,
     ) -> None:
-        """Nothing starts before `async with`.
-
-        Args:
-            workers: processes; by default, and at most, one per core that this process may use.
-            games_per_worker: games alive in one Java machine (each takes about 0.2 MB there); more wait.
-            silence_s: a worker that answers nothing for so long, while asked, counts as hung.
-            start_s: most time until a new worker is ready.
-            restarts: how often in a row each worker may be started again.
+        """As `ProcessPool`; a game takes about 0.2 MB of a Java machine.
 
         Raises:
             ConfigurationError: a value makes no sense.
             MissingExtraError: textworld-express is not installed.
         """
-        for name, value in (("workers", 1 if workers is None else workers), ("games_per_worker", games_per_worker)):
-            if value < 1:
-                raise ConfigurationError(f"{name} must be at least 1, or no game could ever be played")
-        if silence_s <= 0 or start_s <= 0 or restarts < 0:
-            raise ConfigurationError("silence_s and start_s must be positive, restarts not negative")
+        super().__init__(
+            MODULE,
+            workers=workers,
+            games_per_worker=games_per_worker,
+            silence_s=silence_s,
+            start_s=start_s,
+            restarts=restarts,
+        )
         if importlib.util.find_spec("textworld_express") is None:
             raise MissingExtraError("textworld-express", extra="textworld-express", purpose="playing TextWorldExpress")
-        cores = len(os.sched_getaffinity(0))
-        self.size: int = cores if workers is None else min(workers, cores)
-        """Number of worker processes."""
-        self.lost = 0
-        """Workers that died or hung so far."""
-        self._silence_s = silence_s
-        self._start_s = start_s
-        self._restarts = restarts
-        self._places = anyio.Semaphore(self.size * games_per_worker, fast_acquire=True)
-        self._ready: list[WorkerProcess] = []
-        self._keepers = 0
-        self._why = ""
-        self._changed = anyio.Event()
-        self._numbers = itertools.count(1)
-        self._group: TaskGroup | None = None
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers that are ready."""
-        return tuple(worker.pid for worker in self._ready if worker.pid is not None and not worker.lost)
 
     async def vocabulary(self) -> tuple[str, ...]:
         """Names of things that occur in training games."""
-        return (await self._worker()).vocabulary
+        return tuple((await self.hello())["vocabulary"])
 
     @asynccontextmanager
     async def game(self, spec: GameSpec, *, fold: str, seed: int) -> AsyncIterator[LiveGame]:
@@ -118,13 +78,8 @@ class WorkerPool:
         Raises:
             EnvironmentFailure: no worker could begin it.
         """
-        async with self._places:
-            game = LiveGame(self, spec, fold=fold, seed=seed)
-            try:
-                await game.begin()
-                yield game
-            finally:
-                await game.leave()
+        async with self.play(_game_fields(spec, fold, seed), said=str(spec)) as game:
+            yield LiveGame(game)
 
     async def gold_path(self, spec: GameSpec, *, fold: str, seed: int) -> tuple[str, ...]:
         """Actions that solve the game from its beginning. The package draws them anew each time in `coin` and `twc`.
@@ -133,99 +88,23 @@ class WorkerPool:
             EnvironmentFailure: no worker could tell.
         """
         request = {"op": "gold", **_game_fields(spec, fold, seed)}
-        lost = ""
-        for _ in range(TRIES):
-            worker = await self._worker()
-            try:
-                return tuple((await worker.call(request))["gold"])
-            except WorkerLostError as error:
-                lost = str(error)
-        raise EnvironmentFailure(f"no gold path of {spec}, seed {seed}: {lost}")
-
-    async def _worker(self) -> WorkerProcess:
-        """The worker with the fewest games; waits while all are being started again."""
-        if self._group is None:
-            raise UsageError("enter the pool first: `async with WorkerPool() as pool:`")
-        while not (usable := [worker for worker in self._ready if not worker.lost]):
-            if not self._keepers:
-                raise EnvironmentFailure(
-                    f"every worker was lost {self._restarts + 1} times; the last time: {self._why}"
-                )
-            await self._changed.wait()
-        return min(usable, key=lambda worker: worker.games)
-
-    async def _keep(self) -> None:
-        """One worker, started again when it is lost."""
-        try:
-            left = self._restarts
-            while left >= 0:
-                worker = WorkerProcess(silence_s=self._silence_s, start_s=self._start_s)
-                try:
-                    why = await worker.run(self._on_ready)
-                finally:
-                    if worker in self._ready:
-                        self._ready.remove(worker)
-                self._why = why
-                self.lost += 1
-                left = self._restarts if worker.answered >= SOUND else left - 1
-        finally:
-            self._keepers -= 1
-            self._tell()
-
-    def _on_ready(self, worker: WorkerProcess) -> None:
-        self._ready.append(worker)
-        self._tell()
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def __aenter__(self) -> Self:
-        if self._group is not None:
-            raise UsageError("a pool cannot be entered while it is in use")
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        self._keepers = self.size
-        for index in range(self.size):
-            self._group.start_soon(self._keep, name=f"textworld-express worker {index}")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        group = self._group
-        assert group is not None, "left without having been entered"
-        group.cancel_scope.cancel()
-        try:
-            # The block's own exception is not given to the group, which would wrap it.
-            await group.__aexit__(None, None, None)
-        except anyio.get_cancelled_exc_class():
-            if not isinstance(error, anyio.get_cancelled_exc_class()):
-                raise
-        finally:
-            self._group = None
+        return tuple((await self.ask(request, said=f"gold path of {spec}, seed {seed}"))["gold"])
 
 
 class LiveGame:
     """One game being played. Made by `WorkerPool.game`."""
 
-    __slots__ = ("_actions", "_fields", "_number", "_pool", "_spec", "_worker", "description", "shown")
+    __slots__ = ("_game", "shown")
 
-    def __init__(self, pool: WorkerPool, spec: GameSpec, *, fold: str, seed: int) -> None:
-        self._pool = pool
-        self._spec = spec
-        self._fields = _game_fields(spec, fold, seed)
-        self._worker: WorkerProcess | None = None
-        self._number = 0
-        self._actions: list[str] = []
-        self.description = ""
-        """The task in the package's words."""
-        self.shown: Shown | None = None
+    def __init__(self, game: Replayable) -> None:
+        self._game = game
+        self.shown = _shown(game.opened)
         """What the game shows now."""
 
-    async def begin(self) -> None:
-        """Have the game set up."""
-        await self._ask(None)
+    @property
+    def description(self) -> str:
+        """The task in the package's words."""
+        return str(self._game.opened["description"])
 
     async def step(self, action: str) -> Shown:
         """Take `action`.
@@ -233,49 +112,8 @@ class LiveGame:
         Raises:
             EnvironmentFailure: the game failed or could not be taken up again after its worker was lost.
         """
-        shown = await self._ask(action)
-        self._actions.append(action)
-        return shown
-
-    async def leave(self) -> None:
-        """Free what the worker holds."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.games -= 1
-            await worker.post({"op": "close", "session": self._number})
-
-    async def _ask(self, action: str | None) -> Shown:
-        lost = ""
-        for _ in range(TRIES):
-            try:
-                if self._worker is None:
-                    await self._take_up(await self._pool._worker())
-                if action is not None:
-                    self.shown = await self._call(action)
-            except WorkerLostError as error:
-                await self.leave()
-                lost = str(error)
-                continue
-            assert self.shown is not None, "set by taking the game up"
-            return self.shown
-        doing = "the start" if action is None else f"the action {action!r:.80}"
-        raise EnvironmentFailure(f"{doing} of {self._spec} lost {TRIES} workers in turn; the last one: {lost}")
-
-    async def _take_up(self, worker: WorkerProcess) -> None:
-        """Begin the game in `worker` and bring it where it was."""
-        self._worker, self._number = worker, next(self._pool._numbers)
-        worker.games += 1
-        answer = await worker.call({"op": "open", "session": self._number, **self._fields})
-        self.description, shown = answer["description"], _shown(answer)
-        for action in self._actions:
-            shown = await self._call(action)
-        if self.shown is not None and shown != self.shown:
-            raise EnvironmentFailure(f"{self._spec} was lost with its worker, and its replay went differently")
-        self.shown = shown
-
-    async def _call(self, action: str) -> Shown:
-        assert self._worker is not None, "taken up before"
-        return _shown(await self._worker.call({"op": "step", "session": self._number, "action": action}))
+        self.shown = _shown(await self._game.step(action))
+        return self.shown
 
 
 def _game_fields(spec: GameSpec, fold: str, seed: int) -> JsonObject:

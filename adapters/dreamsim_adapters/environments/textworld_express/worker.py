@@ -1,7 +1,6 @@
 """The blocking side: a process that owns one Java machine with many games in it.
 
-In: requests on standard input. Out: one answer each, in order, on standard output; both are JSON objects preceded by
-their length (four bytes, big endian).
+In: requests on standard input. Out: one answer each, in order, on standard output, as `workers.frames` says.
 
     {"id": 1, "op": "open", "session": 7, "game": "twc", "parameters": "...", "fold": "train", "seed": 3}
     {"id": 2, "op": "step", "session": 7, "action": "open fridge"}
@@ -23,10 +22,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
+
+from dreamsim_adapters.environments.workers.frames import JsonObject, serve, standard_streams
 
 JAVA_OPTIONS: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx1g")
 """The least memory and start-up time; measured no slower than the defaults on short episodes."""
@@ -35,27 +35,6 @@ IDLE_GAMES: Final = 64
 """Loaded games kept for the next session of the same parameters: loading costs ten times a reset."""
 SHARING_GAMES: Final = frozenset({"sorting"})
 """Games whose sessions disturb each other inside one Java machine."""
-FRAME_LIMIT: Final = 64 * 2**20
-JsonObject = dict[str, Any]
-
-
-def read_frame(stream: BinaryIO) -> JsonObject | None:
-    """The next request, or None at the end of the stream."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    size = int.from_bytes(head, "big")
-    body = stream.read(size) if size <= FRAME_LIMIT else b""
-    if len(body) < size:
-        return None
-    frame: JsonObject = json.loads(body)
-    return frame
-
-
-def frame_bytes(message: JsonObject) -> bytes:
-    """A message as it goes over the wire."""
-    body = json.dumps(message, separators=(",", ":")).encode()
-    return len(body).to_bytes(4, "big") + body
 
 
 def put_java_on_path() -> None:
@@ -203,33 +182,23 @@ def vocabulary(folder: Path) -> list[str]:
     return sorted({*foods, *things})
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+def main() -> None:
+    """Serve on standard input and output."""
     from py4j.protocol import Py4JError, Py4JNetworkError
 
+    requests, answers = standard_streams()
     games = Games()
     try:
-        answers.write(frame_bytes({"id": 0, "ready": os.getpid(), "vocabulary": vocabulary(games.folder)}))
-        answers.flush()
-        while (request := read_frame(requests)) is not None:
-            try:
-                answer = games.answer(request)
-            except Py4JNetworkError:
-                raise
-            except (Py4JError, ValueError, KeyError) as error:
-                answer = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
-            answers.write(frame_bytes({**answer, "id": request["id"]}))
-            answers.flush()
+        serve(
+            requests,
+            answers,
+            games.answer,
+            hello={"vocabulary": vocabulary(games.folder)},
+            expected=(Py4JError, ValueError, KeyError),
+            fatal=(Py4JNetworkError,),
+        )
     finally:
         games.stop()
-
-
-def main() -> None:
-    """Serve on standard input and output; whatever else prints goes to standard error."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.stdin.close()
-    serve(requests, answers)
 
 
 if __name__ == "__main__":

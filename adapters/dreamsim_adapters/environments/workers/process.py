@@ -4,7 +4,7 @@ In: requests from any number of tasks. Out: an answer each, or `WorkerLostError`
 Always:
 - nothing here blocks the loop: requests and answers are written and read asynchronously, many under way at once;
 - a worker that answers nothing for `silence_s` while something is asked of it counts as hung and is killed;
-- once `run` has returned, the process and its Java machine are gone, whatever ended them.
+- once `run` has returned, the process and whatever it started are gone, whatever ended them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from dreamsim.errors import EnvironmentFailure
-from dreamsim_adapters.environments.textworld_express.worker import FRAME_LIMIT, JsonObject, frame_bytes
+from dreamsim_adapters.environments.workers.frames import FRAME_LIMIT, JsonObject, frame_bytes
 
-MODULE = "dreamsim_adapters.environments.textworld_express.worker"
 LEAVING_SECONDS = 3.0
 """Time a worker has to end by itself when its input ends."""
 ERRORS_KEPT = 2_000
@@ -45,18 +44,19 @@ class _Call:
 
 
 class WorkerProcess:
-    """One process with one Java machine. `run` it once in a task; `call` it from others."""
+    """One process. `run` it once in a task; `call` it from others."""
 
-    def __init__(self, *, silence_s: float, start_s: float) -> None:
-        """`start_s` is the most time from start to being ready."""
+    def __init__(self, module: str, *, silence_s: float, start_s: float) -> None:
+        """`module` is what it runs; `start_s` is the most time from start to being ready."""
         self.games = 0
         """Games being played in it; whoever plays counts."""
         self.pid: int | None = None
         """While it runs."""
         self.lost = False
         """Set at the first sign of its end; nothing more should be asked of it."""
-        self.vocabulary: tuple[str, ...] = ()
-        """Names of things in training games; known once it is ready."""
+        self.hello: JsonObject = {}
+        """What it told when it was ready."""
+        self._module = module
         self._silence_s = silence_s
         self._start_s = start_s
         self._process: Process | None = None
@@ -73,7 +73,7 @@ class WorkerProcess:
         try:
             with anyio.CancelScope(shield=True):  # a process must not be started and forgotten
                 process = await anyio.open_process(
-                    [sys.executable, "-m", MODULE],
+                    [sys.executable, "-m", self._module],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
                     start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
                 )
@@ -145,7 +145,7 @@ class WorkerProcess:
             while (answer := await _next_frame(stream)) is not None:
                 number = answer["id"]
                 if number == 0:
-                    self.vocabulary = tuple(answer["vocabulary"])
+                    self.hello = answer
                     self._watch.deadline = math.inf
                     ready(self)
                     continue
@@ -183,7 +183,7 @@ async def _next_frame(stream: BufferedByteReceiveStream) -> JsonObject | None:
 
 
 async def _end(process: Process, *, at_once: bool) -> None:
-    """Close the worker's input, which ends it and its Java machine; kill both if that does not help."""
+    """Close the worker's input, which ends it; kill it and whatever it started if that does not help."""
     if process.stdin is not None:
         with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
@@ -192,7 +192,7 @@ async def _end(process: Process, *, at_once: bool) -> None:
         with anyio.move_on_after(LEAVING_SECONDS):
             left = await process.wait() != 0
     if left:
-        # The worker leads a process group of its own: this reaches its Java machine too.
+        # The worker leads a process group of its own: this reaches whatever it started, too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
