@@ -99,3 +99,7 @@ class Balance:
         taken[np.flatnonzero(~taken)[: max(0, n - int(taken.sum()))]] = True
         chosen: NDArray[np.int64] = order[taken]
         return chosen
+
+
+NO_BALANCE = Balance()
+"""Prefers nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dreamsim.records.balance import NO_BALANCE, Balance
 from dreamsim.records.episode import Purpose, Source, StepOutcome
 from dreamsim.records.trust import Trust
 
@@ -79,6 +80,15 @@ class ExperienceQuery:
     """Never `evaluation`."""
     exclude_task: str | None = None
     """Nothing of this task (and so nothing of its own trajectory)."""
+    exclude_tasks: frozenset[str] = frozenset()
+    """Nothing of these tasks either, such as held-out ones."""
+    exclude_folds: frozenset[str] = frozenset()
+    """Nothing of tasks of these folds, whatever `folds` says."""
+    exclude_episode: str | None = None
+    """Nothing of the episode with this id, where its task as a whole is not excluded. A text that it shares with
+    other episodes of its task may be left out too."""
+    balance: Balance = NO_BALANCE
+    """What is preferred among the similar; by default nothing."""
 
 
 def embedding_text(state: tuple[str, ...], action: str) -> str:

@@ -135,6 +135,9 @@ class QualityFilter:
         return "quality" if episode.quality < self.min_quality else None
 
 
+DEFAULT_FILTER = QualityFilter()
+"""The conservative one."""
+
 EVERYTHING = QualityFilter(
     min_quality=0.0, max_generation=None, finished_only=False, contradiction_free=False, verified_only=False
 )

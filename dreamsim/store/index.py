@@ -1,16 +1,16 @@
 """The search index: a cache of what SQLite holds, never more.
 
 In: the rows of `steps`, an encoder, queries. Out: row ids of steps with their similarity. Always:
-- only steps of episodes that are no evaluation are in it;
+- only steps of episodes that are no evaluation and pass the quality filter are in it;
 - `load` takes what was saved only if it is whole and belongs to this encoder and these rows; whatever is missing,
   behind or damaged comes from SQLite again;
-- a query sees only partitions that it asks for, and never a step of the task it excludes.
+- a query sees only partitions that it asks for, and never a step of a task, fold or episode that it excludes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import heapq
 import json
 import sqlite3
 import zlib
@@ -23,20 +23,22 @@ from numpy.typing import NDArray
 
 from dreamsim.protocols import Encoder
 from dreamsim.records.experience import ExperienceQuery, embedding_text
-from dreamsim.store.partition import EXPANSION_ADD, NONE, Hit, Partition, rounded
+from dreamsim.records.quality import DEFAULT_FILTER, QualityFilter
+from dreamsim.store.admission import Admission, wanted_hits
+from dreamsim.store.partition import EXPANSION_ADD, NONE, Excluded, Hit, Partition, rounded
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files; others are rebuilt."""
 
 CATCH_UP_ROWS = 256
 """Rows read, encoded and added at a time, so that queries wait for no more than that."""
 
 _NEW_ROWS = (
-    "SELECT s.id, s.text_hash, e.task_key, e.environment, e.fold, e.source, e.purpose, s.state, s.action "
+    "SELECT s.id, s.text_hash, e.number, e.task_key, e.environment, e.fold, e.source, e.purpose, s.state, s.action "
     "FROM steps s JOIN episodes e ON e.number = s.episode WHERE s.id > ? ORDER BY s.id LIMIT ?"
 )
 _OLD_ROWS = (
-    "SELECT s.id, s.text_hash, e.task_key, e.environment, e.fold, e.source, e.purpose "
+    "SELECT s.id, s.text_hash, e.number, e.task_key, e.environment, e.fold, e.source, e.purpose "
     "FROM steps s JOIN episodes e ON e.number = s.episode WHERE s.id <= ? ORDER BY s.id"
 )
 
@@ -53,9 +55,10 @@ class PartitionName(NamedTuple):
 class ExperienceIndex:
     """Finds steps by the similarity of state and action. Blocks; one thread at a time."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        """An empty index for vectors of `encoder`."""
+    def __init__(self, encoder: Encoder, quality: QualityFilter = DEFAULT_FILTER) -> None:
+        """An empty index for vectors of `encoder`, of episodes that pass `quality`."""
         self.encoder = encoder
+        self.admission = Admission(quality)
         self.last_row = 0
         """Row id of the last step seen, evaluation included."""
         self.unsaved = 0
@@ -77,28 +80,30 @@ class ExperienceIndex:
         rows = connection.execute(_NEW_ROWS, (self.last_row, CATCH_UP_ROWS)).fetchall()
         if not rows:
             return False
+        last_row = int(rows[-1][0])
+        self.admission.read(connection)  # after the steps, so that it knows the episodes of all of them
+        rows = [row for row in rows if row[2] in self.admission]
         wanted: dict[str, int] = {}
         texts: list[str] = []
-        for *_, purpose, state, action in rows:
+        for *_, state, action in rows:
             text = embedding_text(tuple(json.loads(state)), action)
             texts.append(text)
-            if purpose != "evaluation":
-                wanted.setdefault(text, len(wanted))
+            wanted.setdefault(text, len(wanted))
         # Everything that can fail comes before anything is changed.
         vectors = self.encoder.encode(list(wanted))
         added: dict[PartitionName, list[int]] = {}
-        for (row, text_hash, task, *name, _, _), text in zip(rows, texts, strict=True):
+        for (row, text_hash, number, task, *name, _, _), text in zip(rows, texts, strict=True):
             where = PartitionName(*name)
-            if where.purpose != "evaluation" and self._partition(where).note(text_hash, row, self._code(task)):
+            if self._partition(where).note(text_hash, row, self._code(task), number):
                 added.setdefault(where, []).append(wanted[text])
         for where, places in added.items():
             self._partitions[where].add(vectors[places])
             self.unsaved += len(places)
-        self.last_row = int(rows[-1][0])
+        self.last_row = last_row
         return True
 
     def search(self, queries: Sequence[ExperienceQuery]) -> list[list[Hit]]:
-        """For each query at most `k` hits, the most similar first.
+        """For each query at most `k` hits that its balance prefers, the most similar first.
 
         Raises:
             RetrievalError: the encoder failed.
@@ -106,18 +111,15 @@ class ExperienceIndex:
         texts: dict[str, int] = {}
         places = [texts.setdefault(embedding_text(query.state, query.action), len(texts)) for query in queries]
         vectors = rounded(self.encoder.encode(list(texts)))[places]
-        excluded = np.array([self._excluded(query) for query in queries], dtype=np.int64)
+        excluded = [self._excluded(query) for query in queries]
         found: list[list[Hit]] = [[] for _ in queries]
-        most = max((query.k for query in queries), default=0)
+        most = max((wanted_hits(query) for query in queries), default=0)
         for name, partition in self._partitions.items():
             rows = [row for row, query in enumerate(queries) if query.k > 0 and _wants(query, name)]
-            hits = partition.search(vectors[rows], most, excluded[rows])
+            hits = partition.search(vectors[rows], most, [excluded[row] for row in rows])
             for row, some in zip(rows, hits, strict=True):
                 found[row].extend(some)
-        return [
-            heapq.nsmallest(query.k, hits, key=lambda hit: (-hit.similarity, hit.step))
-            for query, hits in zip(queries, found, strict=True)
-        ]
+        return [self.admission.preferred(query, hits) for query, hits in zip(queries, found, strict=True)]
 
     def load(self, directory: Path, connection: sqlite3.Connection) -> str | None:
         """Take over what `save` left in `directory`.
@@ -127,7 +129,7 @@ class ExperienceIndex:
         """
         try:
             manifest = json.loads((directory / "manifest.json").read_bytes())
-            expected = {"format": FORMAT, "encoder": self.encoder.name, "dimension": self.encoder.dimension}
+            expected = self._made_with()
             different = [name for name, value in expected.items() if manifest[name] != value]
             if different:
                 return f"it has another {' and '.join(different)}"
@@ -158,9 +160,7 @@ class ExperienceIndex:
             (directory / file).write_bytes(content)
             entries.append({"name": name, "file": file, "checksum": checksum, "texts": _digest(partition)})
         manifest = {
-            "format": FORMAT,
-            "encoder": self.encoder.name,
-            "dimension": self.encoder.dimension,
+            **self._made_with(),
             "last_row": self.last_row,
             "partitions": entries,
         }
@@ -173,11 +173,21 @@ class ExperienceIndex:
                 old.unlink()
         self.unsaved = 0
 
+    def _made_with(self) -> dict[str, Any]:
+        """What a saved index must have been made with to be of use."""
+        return {
+            "format": FORMAT,
+            "encoder": self.encoder.name,
+            "dimension": self.encoder.dimension,
+            "filter": dataclasses.asdict(self.admission.quality),
+        }
+
     def _note_rows(self, connection: sqlite3.Connection, last_row: int) -> None:
-        for row, text_hash, task, *name in connection.execute(_OLD_ROWS, (last_row,)):
-            where = PartitionName(*name)
-            if where.purpose != "evaluation":
-                self._partition(where).note(text_hash, row, self._code(task))
+        rows = connection.execute(_OLD_ROWS, (last_row,)).fetchall()
+        self.admission.read(connection)
+        for row, text_hash, number, task, *name in rows:
+            if number in self.admission:
+                self._partition(PartitionName(*name)).note(text_hash, row, self._code(task), number)
 
     def _forget(self) -> None:
         self._partitions.clear()
@@ -192,14 +202,20 @@ class ExperienceIndex:
     def _code(self, task_key: str) -> int:
         return self._task_codes.setdefault(task_key, len(self._task_codes))
 
-    def _excluded(self, query: ExperienceQuery) -> int:
-        return NONE if query.exclude_task is None else self._task_codes.get(query.exclude_task, NONE)
+    def _excluded(self, query: ExperienceQuery) -> Excluded:
+        codes = self._task_codes
+        return Excluded(
+            task=NONE if query.exclude_task is None else codes.get(query.exclude_task, NONE),
+            others=frozenset(codes[key] for key in query.exclude_tasks if key in codes),
+            episode=self.admission.number_of(query.exclude_episode),
+        )
 
 
 def _wants(query: ExperienceQuery, name: PartitionName) -> bool:
     return (
         query.environment in (None, name.environment)
         and name.fold in query.folds
+        and name.fold not in query.exclude_folds
         and name.source in query.sources
         and name.purpose in query.purposes
     )

@@ -23,6 +23,7 @@ import structlog
 from dreamsim.errors import DreamsimError, RetrievalError, StoreError
 from dreamsim.protocols import Encoder
 from dreamsim.records.experience import Experience, ExperienceQuery
+from dreamsim.records.quality import QualityFilter
 from dreamsim.runtime.clock import Clock
 from dreamsim.store.index import ExperienceIndex
 from dreamsim.store.partition import Hit
@@ -60,9 +61,9 @@ class _Request:
 class IndexService:
     """Keeps the index up to the database and answers queries from it."""
 
-    def __init__(self, path: Path, encoder: Encoder, *, clock: Clock, saving: bool) -> None:
-        """Serve the store at `path`; with `saving` the index is written beside it."""
-        self.index = ExperienceIndex(encoder)
+    def __init__(self, path: Path, encoder: Encoder, quality: QualityFilter, *, clock: Clock, saving: bool) -> None:
+        """Serve what passes `quality` in the store at `path`; with `saving` the index is written beside it."""
+        self.index = ExperienceIndex(encoder, quality)
         self.rebuilt: str | None = None
         """Why the saved index could not be used; None if it was, or before it was looked for."""
         self.queries = 0
@@ -96,7 +97,7 @@ class IndexService:
         self._scope = anyio.CancelScope()
 
     async def retrieve(self, query: ExperienceQuery) -> tuple[Experience, ...]:
-        """At most `query.k` experiences, the most similar first.
+        """At most `query.k` experiences that the query's balance prefers, the most similar first.
 
         Raises:
             RetrievalError: the encoder failed.

@@ -14,7 +14,7 @@ In: episodes from any number of tasks. Out: episodes, counts, similar experience
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from dreamsim.errors import StoreError
 from dreamsim.protocols import Encoder
 from dreamsim.records.episode import Episode
 from dreamsim.records.experience import Experience, ExperienceQuery
+from dreamsim.records.quality import DEFAULT_FILTER, QualityFilter, Reason
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.store.encoders import encoder_from_name
 from dreamsim.store.lock import WriterLock
@@ -83,6 +84,8 @@ class StoreStatistics:
     """Batches they were answered in."""
     search_s: float
     """Time in those."""
+    filtered: Mapping[Reason, int]
+    """Episodes that the quality filter keeps out of retrieval, by reason; evaluation is not counted."""
     index_rebuilt: str | None
     """Why the saved index could not be used; None if it could."""
 
@@ -149,6 +152,8 @@ class Store:
     async def retrieve(self, query: ExperienceQuery) -> tuple[Experience, ...]:
         """At most `query.k` experiences with different (state, action), the most similar first.
 
+        Of episodes that pass the quality filter, those that `query.balance` prefers; never of an evaluation.
+
         Raises:
             RetrievalError: the encoder failed.
             StoreError: the store is closed or was opened without an encoder.
@@ -211,6 +216,7 @@ class Store:
             queries=0 if index is None else index.queries,
             query_batches=0 if index is None else index.batches,
             search_s=0.0 if index is None else index.search_s,
+            filtered={} if index is None else dict(index.index.admission.filtered),
             index_rebuilt=None if index is None else index.rebuilt,
         )
 
@@ -245,6 +251,7 @@ def open_store(
     path: str | Path,
     *,
     encoder: Encoder | str | None = "lexical",
+    quality: QualityFilter = DEFAULT_FILTER,
     read_only: bool = False,
     capacity: int = 256,
     close_timeout_s: float = 30.0,
@@ -254,6 +261,7 @@ def open_store(
 
     Args:
         encoder: how retrieval compares; a name for `encoder_from_name`, or None for no retrieval at all.
+        quality: which episodes can be retrieved; by default no dream that is not proven good.
         read_only: only read, also while another process writes; the index is read when first asked.
         capacity: episodes that may wait for the writer before `add` waits.
         close_timeout_s: longest time for writing what is left when the store is closed.
@@ -266,7 +274,13 @@ def open_store(
     """
     chosen = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
     return _Opening(
-        Path(path).absolute(), chosen, read_only, capacity, close_timeout_s, RealClock() if clock is None else clock
+        Path(path).absolute(),
+        chosen,
+        quality,
+        read_only=read_only,
+        capacity=capacity,
+        close_timeout_s=close_timeout_s,
+        clock=RealClock() if clock is None else clock,
     )
 
 
@@ -277,6 +291,8 @@ class _Opening(AbstractAsyncContextManager[Store]):
         self,
         path: Path,
         encoder: Encoder | None,
+        quality: QualityFilter,
+        *,
         read_only: bool,
         capacity: int,
         close_timeout_s: float,
@@ -284,6 +300,7 @@ class _Opening(AbstractAsyncContextManager[Store]):
     ) -> None:
         self._path = path
         self._encoder = encoder
+        self._quality = quality
         self._read_only = read_only
         self._capacity = capacity
         self._close_timeout_s = close_timeout_s
@@ -296,7 +313,9 @@ class _Opening(AbstractAsyncContextManager[Store]):
         async with AsyncExitStack() as files:
             writer, index = None, None
             if self._encoder is not None:
-                index = IndexService(self._path, self._encoder, clock=self._clock, saving=not self._read_only)
+                index = IndexService(
+                    self._path, self._encoder, self._quality, clock=self._clock, saving=not self._read_only
+                )
             if not self._read_only:
                 lock = await anyio.to_thread.run_sync(_lock, self._path)
                 files.callback(lock.release)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.errors import RetrievalError
 from dreamsim.records.episode import Episode, Purpose, Source, Transition, episode_id
 from dreamsim.records.experience import ExperienceQuery
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.store.lexical import LexicalEncoder
+from dreamsim.store.store import Store
 
 OBJECTS = ("apple", "key", "lamp", "mug", "shirt", "spoon")
 PLACES = ("in box", "in fridge", "on table", "held")
@@ -60,3 +68,25 @@ def query_like(number: int, step: int = 0, **changes: Any) -> ExperienceQuery:
     """The query of step `step` of episode `number`."""
     values: dict[str, Any] = {"state": state_of(number, step).lines, "action": action_of(number, step), "k": 4}
     return ExperienceQuery(**(values | changes))
+
+
+async def ids_of(store: Store, query: ExperienceQuery) -> list[str]:
+    """Ids of what a query finds."""
+    return [experience.id for experience in await store.retrieve(query)]
+
+
+class CountingEncoder(LexicalEncoder):
+    """The default encoder, counting what it is asked; fails while `broken`."""
+
+    def __init__(self, dimension: int = 128) -> None:
+        super().__init__(dimension)
+        self.calls: list[int] = []
+        self.threads: set[int] = set()
+        self.broken = False
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if self.broken:
+            raise RetrievalError("the encoder is broken")
+        self.calls.append(len(texts))
+        self.threads.add(threading.get_ident())
+        return super().encode(texts)

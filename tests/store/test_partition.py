@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dreamsim.store import partition as module
-from dreamsim.store.partition import NONE, Partition, rounded
+from dreamsim.store.partition import NONE, Excluded, Partition, rounded
 
 DIMENSION = 16
 
@@ -29,7 +28,7 @@ def unit(seed: int, count: int, *, spread: float = 0.4) -> NDArray[np.float32]:
 def filled(vectors: NDArray[np.float32], tasks: list[int]) -> Partition:
     partition = Partition(DIMENSION)
     for number, task in enumerate(tasks):
-        assert partition.note(number * 31, number + 1, task)
+        assert partition.note(number * 31, number + 1, task, number)
         partition.add(vectors[number : number + 1])
     return partition
 
@@ -48,7 +47,7 @@ def test_an_exact_search_finds_what_brute_force_finds(
     vectors = unit(seed, count)
     partition = filled(vectors, [number % tasks for number in range(count)])
     queries = rounded(unit(seed + 1, len(excluded)))
-    found = partition.search(queries, k, np.array(excluded))
+    found = partition.search(queries, k, [Excluded(task) for task in excluded])
     for query, task, hits in zip(queries, excluded, found, strict=True):
         similar = rounded(vectors).astype(np.float64) @ query
         allowed = [number for number in range(count) if task == NONE or number % tasks != task]
@@ -62,7 +61,7 @@ def test_an_exact_search_finds_what_brute_force_finds(
 def test_the_answer_does_not_depend_on_who_else_asks(seed: int) -> None:
     partition = filled(unit(seed, 200), [number % 7 for number in range(200)])
     queries = rounded(unit(seed + 1, 9))
-    excluded = np.full(9, NONE)
+    excluded = [Excluded()] * 9
     together = partition.search(queries, 5, excluded)
     alone = [partition.search(queries[row : row + 1], 5, excluded[:1])[0] for row in range(9)]
     assert together == alone
@@ -78,10 +77,10 @@ def test_an_approximate_search_recalls_nearly_all_that_brute_force_finds() -> No
     vectors = unit(3, 3000)
     partition = Partition(DIMENSION)
     for number in range(3000):
-        partition.note(number, number + 1, number % 100)
+        partition.note(number, number + 1, number % 100, number)
     partition.add(vectors)
     queries = rounded(unit(4, 100))
-    found = partition.search(queries, 4, np.full(100, 7))
+    found = partition.search(queries, 4, [Excluded(7)] * 100)
     recalled = 0
     for query, hits in zip(queries, found, strict=True):
         similar = rounded(vectors) @ query
@@ -98,19 +97,59 @@ def test_a_task_with_very_many_steps_can_be_excluded_from_an_approximate_search(
     vectors = unit(5, 1500)
     partition = Partition(DIMENSION)
     for number in range(1500):
-        partition.note(number, number + 1, 0 if number < 1490 else 1)
+        partition.note(number, number + 1, 0 if number < 1490 else 1, number)
     partition.add(vectors)
-    (hits,) = partition.search(rounded(vectors[:1]), 20, np.array([0]))
+    (hits,) = partition.search(rounded(vectors[:1]), 20, [Excluded(0)])
     assert {hit.step for hit in hits} == set(range(1491, 1501))
 
 
 def test_a_text_seen_in_two_tasks_is_found_whichever_of_them_is_excluded() -> None:
     vectors = unit(6, 1)
     partition = Partition(DIMENSION)
-    assert partition.note(5, 1, 0)
+    assert partition.note(5, 1, 0, 1)
     partition.add(vectors)
-    assert not partition.note(5, 2, 0)
-    assert not partition.note(5, 3, 1)
-    assert not partition.note(5, 4, 2)
-    found: Any = partition.search(rounded(np.repeat(vectors, 4, axis=0)), 3, np.array([NONE, 0, 1, 2]))
+    assert not partition.note(5, 2, 0, 2)
+    assert not partition.note(5, 3, 1, 3)
+    assert not partition.note(5, 4, 2, 4)
+    excluded = [Excluded(task) for task in (NONE, 0, 1, 2)]
+    found = partition.search(rounded(np.repeat(vectors, 4, axis=0)), 3, excluded)
     assert [[hit.step for hit in hits] for hits in found] == [[1], [3], [1], [1]]
+
+
+@settings(max_examples=50)
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(0, 60),
+    k=st.integers(1, 8),
+    task=st.integers(-1, 5),
+    others=st.frozensets(st.integers(0, 5), max_size=4),
+    episode=st.integers(-1, 20),
+)
+def test_several_tasks_and_an_episode_can_be_excluded(
+    seed: int, count: int, k: int, task: int, others: frozenset[int], episode: int
+) -> None:
+    vectors = unit(seed, count)
+    partition = Partition(DIMENSION)
+    for number in range(count):
+        partition.note(number, number + 1, number % 5, number // 3)
+        partition.add(vectors[number : number + 1])
+    query = rounded(unit(seed + 1, 1))
+    (hits,) = partition.search(query, k, [Excluded(task, others, episode)])
+    similar = rounded(vectors).astype(np.float64) @ query[0]
+    allowed = [
+        number
+        for number in range(count)
+        if number % 5 != task and number % 5 not in others and (episode == NONE or number // 3 != episode)
+    ]
+    assert [hit.step - 1 for hit in hits] == sorted(allowed, key=lambda number: (-similar[number], number))[:k]
+
+
+def test_a_text_of_an_excluded_episode_is_found_as_a_step_of_another_task() -> None:
+    vectors = unit(6, 1)
+    partition = Partition(DIMENSION)
+    partition.note(5, 1, 0, 10)
+    partition.add(vectors)
+    partition.note(5, 2, 1, 11)
+    excluded = [Excluded(episode=10), Excluded(episode=11), Excluded(1, episode=10), Excluded(0, frozenset([1]))]
+    found = partition.search(rounded(np.repeat(vectors, 4, axis=0)), 3, excluded)
+    assert [[(hit.step, hit.episode) for hit in hits] for hits in found] == [[(2, 11)], [(1, 10)], [], []]

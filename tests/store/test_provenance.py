@@ -11,6 +11,7 @@ import pytest
 
 from dreamsim.errors import RecordError, StoreError, StoreSchemaError
 from dreamsim.records.codec import SCHEMA, episode_from_json, episode_to_json
+from dreamsim.records.quality import EVERYTHING
 from dreamsim.records.trust import Contradiction, Trust, Verdict
 from dreamsim.store.lock import WriterLock
 from dreamsim.store.store import open_store
@@ -112,7 +113,7 @@ async def test_an_experience_says_where_it_comes_from(path: Path) -> None:
     )
     trust = Trust(verdict=Verdict(verifier="rules-1", outcome="running"))
     dreamed = replace(dreamed, transitions=tuple(replace(step, trust=trust) for step in dreamed.transitions))
-    async with open_store(path) as store:
+    async with open_store(path, quality=EVERYTHING) as store:
         await store.add(dreamed)
         await store.flush()
         found, *_ = await store.retrieve(query_like(1, sources=("dreamed",)))
