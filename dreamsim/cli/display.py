@@ -106,12 +106,13 @@ class PlainDisplay:
             figures.failures(moment),
             figures.speed(moment),
             figures.cache(moment),
+            figures.trust(moment.trust),
             figures.store(moment),
             figures.loop(moment),
             figures.stations(moment),
             f"{figures.clock_time(moment.eta_s)} to go",
         )
-        self.note("; ".join(parts))
+        self.note("; ".join(part for part in parts if part))
 
     def conclude(self, text: str) -> None:
         """Print the summary as it is."""
@@ -186,6 +187,8 @@ def render(moment: Moment) -> RenderableType:
     body.add_row("episodes", f"{figures.flight(moment)}, {figures.success(moment)}")
     body.add_row("", Text(failed, style="red" if moment.now.failures else "dim"))
     body.add_row("speed", f"{figures.speed(moment)}, {figures.cache(moment)}")
+    if trusted := figures.trust(moment.trust):
+        body.add_row("trust", trusted)
     body.add_row("time in", figures.stations(moment))
     body.add_row("house", f"{figures.store(moment)}, {figures.loop(moment)}")
     for stuck in moment.now.stuck[:3]:

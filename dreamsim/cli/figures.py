@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dreamsim.runtime.snapshot import Rates, Snapshot
+from dreamsim.runtime.trust_counts import TrustFigures
 
 DASH = "–"
 
@@ -33,6 +34,11 @@ class Moment:
     def rates(self) -> Rates:
         """Rates between the two snapshots."""
         return self.now.since(self.before)
+
+    @property
+    def trust(self) -> TrustFigures:
+        """What the run-time checks counted so far."""
+        return TrustFigures(self.now.counters)
 
     @property
     def finished(self) -> int:
@@ -111,6 +117,23 @@ def stations(moment: Moment) -> str:
         return f"bottleneck {DASH}"
     rest = ", ".join(f"{name} {percent(share)}" for name, share in list(shares.items())[:4])
     return f"bottleneck {moment.now.bottleneck()}: {rest}"
+
+
+def trust(figures: TrustFigures) -> str:
+    """How far the dream was to be trusted, and what the transition cache saved; empty where nothing was checked."""
+    parts: list[str] = []
+    before, after = figures.contradictions_before, figures.contradictions_after
+    if before is not None:
+        kept = DASH if after is None else f"{after:.2f}"
+        parts.append(f"contradicting steps {before:.2f} of 100 before the check, {kept} after")
+    if figures.decided:
+        parts.append(f"verifier disagrees on {percent(figures.disagreement_rate)} of {figures.decided:,} steps")
+    if figures.gated:
+        answered = f", reality answered {figures.grounded:,}" if figures.grounded else ""
+        parts.append(f"gate doubts {figures.doubted:,} of {figures.gated:,}{answered}")
+    if figures.cache_asked:
+        parts.append(f"cache saved {figures.saved_calls:,} engine calls ({percent(figures.saved_share)})")
+    return "; ".join(parts)
 
 
 def counted(counts: Mapping[str, int], *, nothing: str, of: str) -> str:

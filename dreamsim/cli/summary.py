@@ -16,6 +16,7 @@ from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.records.episode import SOURCES
 from dreamsim.runtime.intervals import Share, wilson
 from dreamsim.runtime.snapshot import Snapshot
+from dreamsim.runtime.trust_counts import TrustFigures
 from dreamsim.store.queries import Counts
 
 
@@ -108,6 +109,7 @@ def summary_figures(ending: Ending, directory: RunDirectory) -> dict[str, Any]:
             }
             for role, count in snapshot.tokens.items()
         },
+        "trust": _trust_figures(TrustFigures(snapshot.counters)),
         "station_shares": snapshot.station_shares(),
         "loop_lag_p99_s": snapshot.lag.p99_s,
         "rss_peak_mib": round(snapshot.rss_peak_mib, 1),
@@ -123,6 +125,30 @@ def _source_figures(counts: Counts) -> Mapping[str, Any]:
         "steps": counts.steps,
         "outcomes": counts.by_outcome,
         "success": {"value": share.value, "low": share.low, "high": share.high, "n": share.trials},
+    }
+
+
+def _trust_figures(trust: TrustFigures) -> Mapping[str, Any]:
+    """What the run-time checks found in this sitting; null is a rate of nothing."""
+    return {
+        "contradicting_steps_per_100_before": trust.contradictions_before,
+        "contradicting_steps_per_100_after": trust.contradictions_after,
+        "steps_before": trust.steps_first,
+        "steps_after": trust.steps_kept,
+        "contradictions_by_rule_before": trust.rules_before,
+        "contradictions_by_rule_after": trust.rules_after,
+        "episodes_failed_by_contradictions": trust.inconsistent,
+        "verified_steps": trust.decided,
+        "disagreements": trust.disagreements,
+        "disagreement_rate": trust.disagreement_rate,
+        "disagreements_by_kind": trust.disagreements_by_kind,
+        "gate": {"asked": trust.gated, "doubted": trust.doubted, "answered_by_reality": trust.grounded},
+        "transition_cache": {
+            "asked": trust.cache_asked,
+            "saved_engine_calls": trust.saved_calls,
+            "saved_share": trust.saved_share,
+            "saved_tokens": trust.saved_tokens,
+        },
     }
 
 
@@ -150,6 +176,8 @@ def render_summary(ending: Ending, directory: RunDirectory) -> str:
         f"  at once  {snapshot.alive_peak:,} episodes alive at the peak, "
         f"{snapshot.rss_peak_mib:,.0f} MiB in this process, loop lag p99 {snapshot.lag.p99_s * 1000:,.0f} ms"
     )
+    if trusted := figures.trust(TrustFigures(snapshot.counters)):
+        lines.append(f"  trust    {trusted}")
     shares = ", ".join(f"{name} {figures.percent(share)}" for name, share in snapshot.station_shares().items())
     if shares:
         lines.append(f"  time in  {shares}")

@@ -30,6 +30,15 @@ NOW = Snapshot(
         "environment": StationUse(seconds=300, own_seconds=300, visits=10, inside=45),
     },
     lag=LoopLag(p99_s=0.012),
+    counters={
+        "consistency_first": 400,
+        "consistency_first_contradicting": 6,
+        "consistency_kept": 390,
+        "verified_decided": 200,
+        "verified_disagreed": 3,
+        "transition_cache_hits": 120,
+        "transition_cache_misses": 280,
+    },
     rss_mib=400.4,
     stuck=(
         StuckEpisode(
@@ -54,6 +63,9 @@ def test_a_plain_line_holds_every_figure() -> None:
         "store lag 0.50 s (2 waiting)",
         "loop lag p99 12 ms",
         "400 MiB",
+        "contradicting steps 1.50 of 100 before the check, 0.00 after",
+        "verifier disagrees on 1.5 % of 200 steps",
+        "cache saved 120 engine calls (30.0 %)",
         "bottleneck environment: environment 75.0 %, policy 25.0 %",
         "0:20 to go",
     ):

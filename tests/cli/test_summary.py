@@ -95,3 +95,32 @@ def test_the_summary_file_is_json(directory: RunDirectory) -> None:
     directory.path.mkdir()
     directory.write_summary(summary_figures(ending(row("success", 100)), directory))
     assert json.loads(directory.summary.read_text())["exit_code"] == 0
+
+
+def test_what_the_checks_found_is_in_the_figures_and_in_the_text(tmp_path: Path) -> None:
+    counters = {
+        "consistency_first": 200,
+        "consistency_first_contradicting": 4,
+        "consistency_first_rule:one_place": 5,
+        "consistency_kept": 198,
+        "verified_decided": 100,
+        "verified_disagreed": 2,
+        "verified_disagreed:success->running": 2,
+        "transition_cache_hits": 50,
+        "transition_cache_misses": 150,
+    }
+    end = ending(row("success", 100))
+    end = replace(end, snapshot=replace(end.snapshot, counters=counters))
+    directory = RunDirectory(path=tmp_path, store=tmp_path / "s.sqlite3", resumed=False)
+    found = json.loads(json.dumps(summary_figures(end, directory)))["trust"]
+    assert found["contradicting_steps_per_100_before"] == 2
+    assert found["contradictions_by_rule_before"] == {"one_place": 5}
+    assert found["contradicting_steps_per_100_after"] == 0
+    assert (found["disagreement_rate"], found["disagreements_by_kind"]) == (0.02, {"success->running": 2})
+    assert found["transition_cache"]["saved_engine_calls"] == 50
+    assert "contradicting steps 2.00 of 100 before the check, 0.00 after" in render_summary(end, directory)
+
+
+def test_a_run_without_checks_says_nothing_of_them(tmp_path: Path) -> None:
+    directory = RunDirectory(path=tmp_path, store=tmp_path / "s.sqlite3", resumed=False)
+    assert "  trust " not in render_summary(ending(row("success", 100)), directory)
