@@ -30,6 +30,7 @@ from dreamsim.errors import (
 )
 from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
+from dreamsim.records.quality import trust_scores
 from dreamsim.runtime.boundary import Boundary, Failure
 from dreamsim.runtime.seeds import seed_of
 from dreamsim.runtime.telemetry import LiveEpisode, Telemetry
@@ -153,6 +154,7 @@ class Rollout:
             experience_model=self._environment.name if source == "dreamed" else "",
             started_at=started_at,
             duration_s=duration_s,
+            quality=trust_scores(transitions),
         )
 
     async def _play(
