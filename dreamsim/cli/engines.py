@@ -64,12 +64,12 @@ async def open_engines(
     async with AsyncExitStack() as opened:
         if settings.one_engine:
             await say(f"starting {policy.model} for both roles")
-            engine = await opened.enter_async_context(await _opening(settings, "policy", tokenizers, logs))
+            engine = await opened.enter_async_context(await opening(settings, "policy", tokenizers, logs))
             yield Engines(policy=engine, experience=engine)
             return
         await say(f"starting {policy.model} as policy and {experience.model} as experience model")
         openings: dict[str, AbstractAsyncContextManager[Engine]] = {
-            name: await _opening(settings, name, tokenizers, logs) for name in ROLES
+            name: await opening(settings, name, tokenizers, logs) for name in ROLES
         }
         if await to_thread.run_sync(has_gpu):  # one after the other: each measures what memory is free when it starts
             engines = {name: await opened.enter_async_context(opening) for name, opening in openings.items()}
@@ -138,9 +138,14 @@ class opened_together(AbstractAsyncContextManager[dict[str, Any]]):  # noqa: N80
                 task_status.started()
 
 
-async def _opening(
+async def opening(
     settings: Settings, name: Role, tokenizers: Mapping[Role, Tokenizer], logs: Path
 ) -> AbstractAsyncContextManager[Engine]:
+    """The engine of one role, to be entered.
+
+    Raises:
+        UsageError: it cannot be had.
+    """
     role: PolicySection | ExperienceSection = getattr(settings, name)
     if role.kind == "http":
         return _server(settings, role, tokenizers[name])

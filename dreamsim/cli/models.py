@@ -19,6 +19,7 @@ from anyio import to_thread
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.cli.engines import Role, open_engines, tokenizer_source
 from dreamsim.cli.tasks import DATA
+from dreamsim.cli.trust import open_checks
 from dreamsim.engines.tokenizers import ChatFrame, chat_frame, load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.environment import DreamEnvironment
@@ -57,9 +58,10 @@ async def open_roles(
         yield scripted_roles(settings)
         return
     async with AsyncExitStack() as opened:
-        playing = await to_thread.run_sync(_prepare, settings.policy, "policy")
-        dreaming = await to_thread.run_sync(_prepare, settings.experience, "experience")
+        playing = await to_thread.run_sync(prepare, settings.policy, "policy")
+        dreaming = await to_thread.run_sync(prepare, settings.experience, "experience")
         tokenizers: dict[Role, Tokenizer] = {"policy": playing.tokenizer, "experience": dreaming.tokenizer}
+        checks = await opened.enter_async_context(open_checks(settings, telemetry))
         engines = await opened.enter_async_context(open_engines(settings, tokenizers, say, logs=logs))
         policy = LanguageModelPolicy(
             MeasuredEngine(engines.policy, telemetry),
@@ -71,6 +73,7 @@ async def open_roles(
             dreaming.tokenizer,
             experience_settings(settings.experience, dreaming),
             MeasuredRetriever(retriever, telemetry),
+            checks=checks,
         )
         yield Roles(environment=DreamEnvironment(model), policy=policy)
 
@@ -87,7 +90,8 @@ class Prepared:
     """What `dreamsim.json` says."""
 
 
-def _prepare(role: PolicySection | ExperienceSection, name: str) -> Prepared:
+def prepare(role: PolicySection | ExperienceSection, name: str) -> Prepared:
+    """Tokenizer, frame and provenance of a role. Blocks: reads files."""
     source = tokenizer_source(role, name)
     trained = trained_with(Path(source))
     frame = frame_of(role, name, source, trained)
