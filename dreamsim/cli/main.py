@@ -49,6 +49,7 @@ VERBS = (
     Verb(
         name="annotate", text="let a teacher model write the reasoning of logged steps", module="dreamsim.cli.annotate"
     ),
+    Verb(name="judge", text="let a model score dreamed steps by four criteria", module="dreamsim.cli.judge"),
     Verb(
         name="train-experience-model",
         text="train a model to dream an environment",
