@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.records.completion import ChatAnswer, Completion, Decision, GenerationRequest
-from dreamsim.records.episode import Episode, Purpose, Source, Transition
+from dreamsim.records.episode import Episode, Purpose, Source, StepOutcome, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
@@ -172,6 +172,18 @@ class LedgerSession(Protocol):
 
     def see(self, transition: Transition) -> None:
         """Enter `transition`; the next one starts from its state."""
+        ...
+
+
+@runtime_checkable
+class GoalLedger(LedgerSession, Protocol):
+    """Books that know the task's goal as well: they can say whether a step ends the task."""
+
+    def outcome(self, transition: Transition) -> StepOutcome | None:
+        """What `transition` leads to by the books, whatever it claims itself; None where they do not decide it.
+
+        Changes nothing. The state that `transition` shows is believed: ask `contradictions` of that.
+        """
         ...
 
 
