@@ -10,18 +10,14 @@ in the texts of alfworld 0.4. Out: episodes whose states are element lines such 
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
 import re
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dreamsim.records.codec import episode_to_json
 from dreamsim.records.episode import Episode, EpisodeOutcome, StepOutcome, Transition, episode_id
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.store.jsonl import read_records, write_jsonl
 
 RUN = "alfworld-expert"
 FOLDS = {"train": "train", "valid_seen": "dev", "valid_unseen": "test"}
@@ -123,25 +119,13 @@ def convert(record: dict[str, Any]) -> Episode:
     )
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSONL file, compressed or not."""
-    with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
 def main() -> None:
     """Convert one file."""
     parser = argparse.ArgumentParser(description="ALFWorld expert logs to dreamsim's JSONL schema.")
     parser.add_argument("source", type=Path, help="episodes.jsonl or episodes.jsonl.xz")
     parser.add_argument("target", type=Path, help="the file to write")
     options = parser.parse_args()
-    outcomes: Counter[str] = Counter()
-    with options.target.open("w") as target:
-        for record in read(options.source):
-            episode = convert(record)
-            outcomes[episode.outcome] += 1
-            target.write(json.dumps(episode_to_json(episode)) + "\n")
+    outcomes = write_jsonl(options.target, map(convert, read_records(options.source)))
     print(f"{outcomes.total()} episodes: {dict(outcomes)}")
 
 

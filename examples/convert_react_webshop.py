@@ -12,19 +12,15 @@ Always:
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
 import re
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dreamsim.records.codec import episode_to_json
 from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, EpisodeOutcome, StepOutcome, Transition, episode_id
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.store.jsonl import read_records, write_jsonl
 
 RUN = "react-webshop"
 SCORE = re.compile(r"Your score \(min 0\.0, max 1\.0\): ([\d.]+)")
@@ -133,25 +129,13 @@ def convert(record: dict[str, Any]) -> Episode:
     )
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSONL file, compressed or not."""
-    with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
 def main() -> None:
     """Convert one file."""
     parser = argparse.ArgumentParser(description="WebShop episodes of a ReAct agent to dreamsim's JSONL schema.")
     parser.add_argument("source", type=Path, help="episodes.jsonl or episodes.jsonl.xz")
     parser.add_argument("target", type=Path, help="the file to write")
     options = parser.parse_args()
-    outcomes: Counter[str] = Counter()
-    with options.target.open("w") as target:
-        for record in read(options.source):
-            episode = convert(record)
-            outcomes[episode.outcome] += 1
-            target.write(json.dumps(episode_to_json(episode)) + "\n")
+    outcomes = write_jsonl(options.target, map(convert, read_records(options.source)))
     print(f"{outcomes.total()} episodes: {dict(outcomes)}")
 
 

@@ -17,15 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dreamsim.records.codec import episode_to_json
 from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.store.jsonl import write_jsonl
 
 RUN = "tau-bench"
 STOP = "###STOP###"
@@ -138,12 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     with lzma.open(options.source, "rt") if options.source.suffix == ".xz" else options.source.open() as source:
         records = json.load(source)
-    outcomes: Counter[str] = Counter()
-    with options.target.open("w") as target:
-        for record in records:
-            episode = convert(record, domain=options.domain)
-            outcomes[episode.outcome] += 1
-            target.write(json.dumps(episode_to_json(episode)) + "\n")
+    outcomes = write_jsonl(options.target, (convert(record, domain=options.domain) for record in records))
     print(f"{outcomes.total()} episodes: {dict(outcomes)}")
 
 

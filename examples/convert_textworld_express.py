@@ -11,18 +11,15 @@ that were logged is reported by its line number and not written.
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from dreamsim.errors import DreamsimError
-from dreamsim.records.codec import episode_to_json
 from dreamsim.records.episode import Episode, EpisodeOutcome, StepOutcome, Transition, episode_id
+from dreamsim.store.jsonl import read_records, write_jsonl
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 from dreamsim_adapters.environments.textworld_express.games import GAMES, GameSpec
 from dreamsim_adapters.environments.textworld_express.teacher import annotate
@@ -73,16 +70,8 @@ async def convert(record: dict[str, Any], environment: TextWorldExpressEnvironme
     )
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSONL file, compressed or not."""
-    with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-async def convert_all(records: list[dict[str, Any]]) -> tuple[list[Episode], Counter[str]]:
-    """Convert what can be played again; returns it, and how the episodes ended."""
-    outcomes: Counter[str] = Counter()
+async def convert_all(records: list[dict[str, Any]]) -> list[Episode]:
+    """Convert what can be played again."""
     repeats: Counter[tuple[str, str, int]] = Counter()
     episodes: list[Episode] = []
     async with TextWorldExpressEnvironment() as environment:
@@ -92,12 +81,10 @@ async def convert_all(records: list[dict[str, Any]]) -> tuple[list[Episode], Cou
                 episode = await convert(record, environment, repeat=repeats[name])
             except (ReplayError, DreamsimError) as error:
                 print(f"line {number} is left out: {error}")
-                outcomes["left out"] += 1
                 continue
             repeats[name] += 1
-            outcomes[episode.outcome] += 1
             episodes.append(episode)
-    return episodes, outcomes
+    return episodes
 
 
 def main() -> None:
@@ -106,10 +93,9 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="episodes.jsonl or episodes.jsonl.xz")
     parser.add_argument("target", type=Path, help="the file to write")
     options = parser.parse_args()
-    episodes, outcomes = anyio.run(convert_all, list(read(options.source)))
-    with options.target.open("w") as target:
-        target.writelines(json.dumps(episode_to_json(episode)) + "\n" for episode in episodes)
-    print(f"{outcomes.total()} episodes: {dict(outcomes)}")
+    records = list(read_records(options.source))
+    outcomes = write_jsonl(options.target, anyio.run(convert_all, records))
+    print(f"{outcomes.total()} episodes of {len(records)}: {dict(outcomes)}")
 
 
 if __name__ == "__main__":

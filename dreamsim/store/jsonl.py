@@ -15,17 +15,18 @@ import json
 import lzma
 import os
 import zlib
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, NoReturn, Self, cast
+from typing import IO, Any, Literal, NoReturn, Self, cast
 
 import anyio
 from anyio.to_thread import run_sync
 
 from dreamsim.errors import DatasetError, RecordError
 from dreamsim.records.codec import episode_from_json, episode_to_json
-from dreamsim.records.episode import Episode
+from dreamsim.records.episode import Episode, EpisodeOutcome
 from dreamsim.store.store import Store
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -179,6 +180,43 @@ def read_jsonl(path: str | Path, *, run: str = "import", max_line_bytes: int = M
             if parsed.episode is None:
                 raise DatasetError(source, parsed.line, parsed.problem)
             yield parsed.episode
+
+
+def read_records(path: str | Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Any]:
+    """The JSON values of a file of another schema, one a line, for converters. Blocks.
+
+    Raises:
+        DatasetError: a line that is no JSON, or a file that cannot be read.
+    """
+    source = Path(path)
+    for number, line in _read_lines(source, max_line_bytes):
+        if len(line) > max_line_bytes:
+            raise DatasetError(source, number, f"is longer than {max_line_bytes} bytes")
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(source, number, f"is not JSON: {error}") from error
+
+
+def write_jsonl(path: str | Path, episodes: Iterable[Episode]) -> Counter[EpisodeOutcome]:
+    """Write `episodes` to `path`, compressed as its name says; returns how they ended. Blocks.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left of it.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    outcomes: Counter[EpisodeOutcome] = Counter()
+    stream = _open_for_writing(target, temporary)
+    try:
+        for episode in episodes:
+            _write_lines(stream, [episode])
+            outcomes[episode.outcome] += 1
+        _publish(stream, temporary, target)
+    except BaseException:
+        _discard(stream, temporary)
+        raise
+    return outcomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

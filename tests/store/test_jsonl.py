@@ -18,7 +18,7 @@ from dreamsim.errors import DatasetError
 from dreamsim.records.codec import episode_from_json, episode_to_json
 from dreamsim.records.episode import Episode
 from dreamsim.store import jsonl
-from dreamsim.store.jsonl import export_jsonl, import_jsonl, read_jsonl
+from dreamsim.store.jsonl import export_jsonl, import_jsonl, read_jsonl, read_records, write_jsonl
 from dreamsim.store.store import open_store
 from tests.store.samples import make_episode, query_like
 
@@ -182,3 +182,19 @@ def test_any_line_is_an_episode_or_a_named_problem(line: bytes) -> None:
     parsed = jsonl._parse(7, line, "import", 1000)
     assert parsed.line == 7
     assert (parsed.episode is None) == bool(parsed.problem)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.xz"])
+def test_a_converter_writes_what_can_be_read_again(tmp_path: Path, suffix: str) -> None:
+    log, target = write(tmp_path / "log.jsonl", {"n": 1}, {"n": 2}), tmp_path / f"episodes{suffix}"
+    outcomes = write_jsonl(target, (make_episode(record["n"]) for record in read_records(log)))
+    again = list(read_jsonl(target))
+    assert [episode_to_json(episode) for episode in again] == [episode_to_json(make_episode(n)) for n in (1, 2)]
+    assert outcomes.total() == 2
+
+
+def test_a_record_that_is_no_json_is_named_and_no_half_file_is_left(tmp_path: Path) -> None:
+    log, target = write(tmp_path / "log.jsonl", {"n": 1}, "{"), tmp_path / "episodes.jsonl"
+    with pytest.raises(DatasetError, match=r"log\.jsonl:2: is not JSON"):
+        write_jsonl(target, (make_episode(record["n"]) for record in read_records(log)))
+    assert names_in(tmp_path) == ["log.jsonl"]
