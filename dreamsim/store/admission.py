@@ -7,7 +7,6 @@ what was stored of it when it was first seen; who is kept out is counted by the 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamsim.records.experience import ExperienceQuery
-from dreamsim.records.quality import Provenance, QualityFilter, Reason, overall
+from dreamsim.records.quality import QualityFilter, Reason
 from dreamsim.store.partition import NONE, Hit
+from dreamsim.store.provenance import PROVENANCE_COLUMNS, read_provenance
 
 _EPISODES = (
-    "SELECT number, id, source, generation, outcome, quality, contradictions, verified, started_at FROM episodes "
-    "WHERE number > ? AND purpose != 'evaluation' ORDER BY number"
+    f"SELECT e.number, e.id, e.started_at, {PROVENANCE_COLUMNS} FROM episodes e "
+    "WHERE e.number > ? AND e.purpose != 'evaluation' ORDER BY e.number"
 )
 
 
@@ -50,28 +50,11 @@ class Admission:
 
     def read(self, connection: sqlite3.Connection) -> None:
         """Judge the episodes stored since the last call."""
-        for (
-            number,
-            name,
-            source,
-            generation,
-            outcome,
-            scores,
-            contradictions,
-            verified,
-            started_at,
-        ) in connection.execute(_EPISODES, (self._last,)):
-            provenance = Provenance(
-                source=source,
-                generation=generation,
-                outcome=outcome,
-                quality=overall(json.loads(scores)),
-                contradictions=contradictions,
-                verified=bool(verified),
-            )
+        for number, name, started_at, *columns in connection.execute(_EPISODES, (self._last,)):
+            provenance = read_provenance(tuple(columns))
             reason = self.quality.objection(provenance)
             if reason is None:
-                self._admitted[number] = Standing(started_at, provenance.quality, source == "real")
+                self._admitted[number] = Standing(started_at, provenance.quality, provenance.source == "real")
                 self._numbers[name] = number
             else:
                 self.filtered[reason] += 1

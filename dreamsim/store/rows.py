@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,27 @@ def write_episodes(connection: sqlite3.Connection, episodes: Iterable[Episode]) 
     return Written(episodes=len(new), steps=sum(new))
 
 
+def write_scores(connection: sqlite3.Connection, scores: Mapping[str, Mapping[str, float]]) -> int:
+    """Add scores (episode id -> name -> score) in one transaction. Returns how many of the episodes are stored."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        statement = "UPDATE episodes SET quality = json_patch(quality, ?) WHERE id = ?"
+        found = [
+            connection.execute(statement, (_scores(named), _text(name))).rowcount for name, named in scores.items()
+        ]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return sum(found)
+
+
+def _scores(named: Mapping[str, float]) -> str:
+    floats = {name: float(score) for name, score in named.items()}
+    return _text(json.dumps(floats, ensure_ascii=False, separators=(",", ":")))
+
+
 def _write_episode(connection: sqlite3.Connection, episode: Episode) -> bool:
     task = episode.task
     parameters = json.dumps(dict(task.parameters), separators=(",", ":"))
@@ -113,7 +134,7 @@ def _write_episode(connection: sqlite3.Connection, episode: Episode) -> bool:
             len(episode.transitions),
             episode.total_reward,
             _generation(connection, episode),
-            _text(json.dumps(dict(episode.quality), ensure_ascii=False, separators=(",", ":"))),
+            _scores(episode.quality),
             kept_contradictions(episode.transitions),
             is_verified(episode.transitions),
         ),

@@ -16,7 +16,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +29,7 @@ from dreamsim.errors import StoreError
 from dreamsim.protocols import Encoder
 from dreamsim.records.episode import Episode
 from dreamsim.records.experience import Experience, ExperienceQuery
-from dreamsim.records.quality import DEFAULT_FILTER, QualityFilter, Reason
+from dreamsim.records.quality import DEFAULT_FILTER, QualityFilter
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.store.encoders import encoder_from_name
 from dreamsim.store.lock import WriterLock
@@ -45,49 +44,15 @@ from dreamsim.store.queries import (
     read_runs,
 )
 from dreamsim.store.retrieval import IndexService
+from dreamsim.store.sampling import Sample, SamplingRule, check_number, sample_episodes, sample_experiences
 from dreamsim.store.schema import open_reader, open_writer
+from dreamsim.store.statistics import StoreStatistics
 from dreamsim.store.writer import SqliteThread, Writer
 
 T = TypeVar("T")
 
 PAGE = 64
 """Episodes read at a time by `Store.episodes`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatistics:
-    """A store at one moment; times and counts are since it was opened."""
-
-    queue_depth: int
-    """Episodes waiting for the writer."""
-    queue_capacity: int
-    """Most that can wait before `add` does."""
-    blocked_s: float
-    """Time callers of `add` have waited for room, summed."""
-    lag_s: float
-    """Age of the oldest episode that is not committed."""
-    episodes: int
-    """Episodes written; those that were there before are not counted."""
-    steps: int
-    """Steps written."""
-    commits: int
-    """Transactions."""
-    commit_s: float
-    """Time in transactions, the wait for the disk included."""
-    last_commit_s: float
-    """The latest of them."""
-    indexed: int
-    """Distinct (state, action) texts that can be retrieved."""
-    queries: int
-    """Queries answered."""
-    query_batches: int
-    """Batches they were answered in."""
-    search_s: float
-    """Time in those."""
-    filtered: Mapping[Reason, int]
-    """Episodes that the quality filter keeps out of retrieval, by reason; evaluation is not counted."""
-    index_rebuilt: str | None
-    """Why the saved index could not be used; None if it could."""
 
 
 class Store:
@@ -161,6 +126,41 @@ class Store:
         if self._index is None:
             raise StoreError(f"{self.path} was opened without an encoder, so nothing can be retrieved from it")
         return await self._index.retrieve(query)
+
+    async def sample(self, n: int, rule: SamplingRule | None = None, *, seed: int) -> Sample[Episode]:
+        """At most `n` different episodes, drawn as `rule` says; the same from the same episodes, rule and seed.
+
+        Raises:
+            StoreError: the store is closed.
+        """
+        check_number(n)
+        rule = SamplingRule() if rule is None else rule
+        return await self._read(partial(sample_episodes, n=n, rule=rule, seed=seed))
+
+    async def sample_experiences(self, n: int, rule: SamplingRule | None = None, *, seed: int) -> Sample[Experience]:
+        """At most `n` different steps of episodes, each step weighing what its episode weighs; else as `sample`.
+
+        Raises:
+            StoreError: the store is closed.
+        """
+        check_number(n)
+        rule = SamplingRule() if rule is None else rule
+        return await self._read(partial(sample_experiences, n=n, rule=rule, seed=seed))
+
+    async def score(self, scores: Mapping[str, Mapping[str, float]]) -> int:
+        """Add scores to stored episodes, as a judge does afterwards: episode id -> name -> score in [0, 1].
+
+        Sampling goes by them at once, retrieval when the store is opened the next time.
+
+        Returns:
+            How many of the episodes are stored, and now have these scores.
+
+        Raises:
+            StoreError: a score is out of range, or the store is closed, read-only or cannot be written.
+        """
+        writer = self._writable()
+        await writer.flush()
+        return await writer.score(scores)
 
     async def episodes(
         self, wanted: EpisodeFilter | None = None, *, limit: int | None = None

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -27,7 +27,7 @@ from dreamsim.records.fields import INTEGER_LIMIT
 from dreamsim.records.trust import Trust
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.pipes import Pipe
-from dreamsim.store.rows import write_episodes
+from dreamsim.store.rows import write_episodes, write_scores
 
 T = TypeVar("T")
 
@@ -124,6 +124,23 @@ class Writer:
         """Wait until everything taken so far is committed."""
         if self._under_way:
             await self.committed(self._under_way[-1])
+
+    async def score(self, scores: Mapping[str, Mapping[str, float]]) -> int:
+        """Add scores to committed episodes. Returns how many of them there are.
+
+        Raises:
+            StoreError: a score is no number from 0 to 1, or the writer has ended.
+        """
+        for episode_id, named in scores.items():
+            for name, score in named.items():
+                if not 0 <= score <= 1:
+                    raise StoreError(f"episode {episode_id}: {name} is {score}, and a score is a number from 0 to 1")
+        if self._ended.is_set():
+            raise self._refusal()
+        try:
+            return await self._connection.call(lambda connection: write_scores(connection, scores))
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} cannot be written: {error}") from error
 
     async def run(self) -> None:
         """Write until the pipe is closed and empty, or a commit fails: then every later call says so."""

@@ -56,6 +56,10 @@ async def filled(store: Store, episodes: list[Episode]) -> None:
     await store.flush()
 
 
+EPISODES = {episode.id: episode for episode in map(mixed, range(48))}
+KEYS = sorted(episode.task.key for episode in EPISODES.values())
+
+
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BlockingPortal, Store]]:
     """A store of all kinds of episodes."""
@@ -64,23 +68,21 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BlockingP
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(open_store(path, quality=EVERYTHING)) as store,
     ):
-        portal.call(filled, store, [mixed(number) for number in range(48)])
+        portal.call(filled, store, list(EPISODES.values()))
         yield portal, store
 
 
 @st.composite
 def queries(draw: st.DrawFn) -> ExperienceQuery:
     """Queries that want all kinds of episodes and exclude some."""
-    episodes = [mixed(number) for number in range(48)]
-    keys = sorted(episode.task.key for episode in episodes)
     return query_like(
         draw(st.integers(0, 60)),
         k=draw(st.integers(1, 20)),
         **ANY,
-        exclude_task=draw(st.none() | st.sampled_from(keys)),
-        exclude_tasks=draw(st.frozensets(st.sampled_from(keys), max_size=30)),
+        exclude_task=draw(st.none() | st.sampled_from(KEYS)),
+        exclude_tasks=draw(st.frozensets(st.sampled_from(KEYS), max_size=30)),
         exclude_folds=draw(st.frozensets(st.sampled_from(ANY["folds"]))),
-        exclude_episode=draw(st.none() | st.sampled_from(sorted(episode.id for episode in episodes))),
+        exclude_episode=draw(st.none() | st.sampled_from(sorted(EPISODES))),
         balance=Balance(
             real_share=draw(st.floats(0, 1)),
             half_life=draw(st.none() | st.floats(1, 100)),
@@ -90,16 +92,15 @@ def queries(draw: st.DrawFn) -> ExperienceQuery:
     )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(query=queries())
 def test_nothing_excluded_is_found_and_no_evaluation(
     opened: tuple[BlockingPortal, Store], query: ExperienceQuery
 ) -> None:
     portal, store = opened
-    frozen = {mixed(number).id for number in range(48) if mixed(number).purpose == "evaluation"}
     found = portal.call(store.retrieve, query)
     for experience in found:
-        assert experience.episode_id not in frozen
+        assert EPISODES[experience.episode_id].purpose != "evaluation"
         assert experience.task_key != query.exclude_task
         assert experience.task_key not in query.exclude_tasks
         assert experience.fold not in query.exclude_folds
@@ -108,7 +109,7 @@ def test_nothing_excluded_is_found_and_no_evaluation(
     assert similarities == sorted(similarities, reverse=True)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(query=queries())
 def test_enough_of_what_is_found_is_real(opened: tuple[BlockingPortal, Store], query: ExperienceQuery) -> None:
     portal, store = opened
@@ -117,7 +118,7 @@ def test_enough_of_what_is_found_is_real(opened: tuple[BlockingPortal, Store], q
     assert real_of(found) >= min(query.balance.least_real(query.k), len(possible))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(query=queries())
 def test_a_balance_without_weights_and_floor_finds_the_most_similar(
     opened: tuple[BlockingPortal, Store], query: ExperienceQuery
