@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
+from dreamsim.engines.scripted import ScriptedEngine
 from dreamsim.errors import ConfigurationError, ConsistencyError, ExperienceError, VerificationError
 from dreamsim.experience.checks import Checks
 from dreamsim.experience.environment import DreamEnvironment
-from dreamsim.experience.format import answer_segment
 from dreamsim.experience.model import ExperienceModel, ExperienceSettings
 from dreamsim.experience.prompt import PromptLayout
 from dreamsim.experience.uncertainty import Gate, GateCalibration
 from dreamsim.protocols import EpisodeSession, LedgerSession
-from dreamsim.records.completion import GenerationRequest
-from dreamsim.records.episode import Source, StepOutcome, Transition
+from dreamsim.records.episode import Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
-from dreamsim.records.trust import Contradiction, Verdict
+from dreamsim.records.trust import Verdict
+from tests.experience.dreams import TASK, TOKENIZER, Asked, NothingVanishes, SeenThings, says
 
 pytestmark = pytest.mark.anyio
-TOKENIZER = ByteTokenizer()
-TASK = Task(
-    environment="test/one",
-    instruction="take the egg",
-    first_state=State.of(["at: kitchen", "egg: here", "hat: here"]),
-    fold="train",
-)
-
-
-def says(*changed: str, outcome: StepOutcome = "running") -> str:
-    reward = 1 if outcome == "success" else 0
-    return answer_segment(reasoning="so it is", changed=changed, reward=reward, outcome=outcome)
-
-
 TAKEN, LIE = says("egg: held"), says("hat: gone")
-
-
-class Asked:
-    """Answers in turn, the last one again and again; remembers the requests."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = answers
-        self.requests: list[GenerationRequest] = []
-
-    def __call__(self, request: GenerationRequest) -> str:
-        self.requests.append(request)
-        return self.answers[min(len(self.requests), len(self.answers)) - 1]
-
-    def prompt(self, number: int) -> str:
-        return TOKENIZER.decode(self.requests[number].prompt_token_ids)
-
-
-class NothingVanishes:
-    """A ledger: what was seen is seen for ever."""
-
-    name = "nothing-vanishes/1"
-
-    def __init__(self) -> None:
-        self.opened = 0
-
-    def open(self, task: Task) -> SeenThings:
-        self.opened += 1
-        return SeenThings(task.first_state)
-
-
-class SeenThings:
-    def __init__(self, state: State) -> None:
-        self.facts: Mapping[str, str] = state.elements
-
-    def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
-        missing = [thing for thing in self.facts if thing not in transition.state.elements]
-        return tuple(Contradiction(rule="stays", message=f"{thing} is gone") for thing in missing)
-
-    def see(self, transition: Transition) -> None:
-        self.facts = {**self.facts, **transition.state.elements}
 
 
 class SaysOfEggs:
@@ -287,34 +232,3 @@ def test_handing_over_to_reality_without_one_is_refused_at_start() -> None:
     calibration = GateCalibration(features=(), mean=(), scale=(), weight=(), bias=0.0)
     with pytest.raises(ConfigurationError, match="none is attached"):
         Checks(gate=Gate(mode="real", calibration=calibration))
-
-
-class RealHouse:
-    """A real environment where every action adds a line to the state; the task is never done unless said."""
-
-    name = "house"
-    source: Source = "real"
-
-    def __init__(self, done_after: int = 99) -> None:
-        self.taken: list[list[str]] = []
-        self.done_after = done_after
-
-    @asynccontextmanager
-    async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[RealSession]:
-        self.taken.append([])
-        yield RealSession(task.first_state, self.taken[-1], self.done_after)
-
-
-class RealSession:
-    admissible = ()
-
-    def __init__(self, state: State, taken: list[str], done_after: int) -> None:
-        self.state = state
-        self._taken = taken
-        self._done_after = done_after
-
-    async def step(self, action: str) -> Transition:
-        self._taken.append(action)
-        self.state = State.of([*self.state.lines, f"{action}: done"])
-        done = len(self._taken) >= self._done_after
-        return Transition(action=action, state=self.state, reward=float(done), outcome="success" if done else "running")
