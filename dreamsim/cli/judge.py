@@ -30,7 +30,8 @@ from dreamsim.cli.asking import (
     patience_of,
 )
 from dreamsim.cli.growing_files import GrowingFiles, whole_lines
-from dreamsim.errors import JudgeError, UsageError
+from dreamsim.cli.ledgers import ledger_for
+from dreamsim.errors import JudgeError, ParseError, UsageError
 from dreamsim.evaluation.intervals import Estimate
 from dreamsim.evaluation.judge import JudgedStep, JudgeReport, contradictions_of, episode_quality, judge_report
 from dreamsim.experience.judge import CRITERIA, Judge, Scores
@@ -42,7 +43,7 @@ from dreamsim.store.jsonl import export_jsonl, read_jsonl
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
 
-Ledgers = Callable[[str], StateLedger | None]
+Ledgers = Callable[[str], StateLedger]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,35 +101,44 @@ async def judge_steps(steps: Sequence[StepToJudge], files: GrowingFiles, judge: 
     await each(missing.values(), one, concurrency=concurrency, who="judge", files=files)
 
 
+def check_judge(path: Path, judge: str) -> None:
+    """Refuse a file with scores of another judge. Blocks.
+
+    Raises:
+        UsageError: it has some, or holds something else.
+    """
+    for line in whole_lines(path):
+        if line.get("judge") != judge:
+            said = line.get("judge", "somebody else")
+            raise UsageError(f"{path} holds the scores of {said}: name another file for those of {judge}")
+
+
 def read_scores(path: Path, steps: Sequence[StepToJudge], judge: str, ledgers: Ledgers) -> list[JudgedStep]:
     """The scores of a file that belong to `steps`, with what the ledger finds in those steps. Blocks.
 
     Raises:
         UsageError: the file has scores of another judge, or something else.
     """
+    check_judge(path, judge)
     wanted = {step.id: step for step in steps}
     found: dict[str, tuple[int, ...]] = {}
     judged: list[JudgedStep] = []
     for line in whole_lines(path):
-        try:
-            by, item = line["judge"], wanted.get(line["id"])
-            scores = Scores(reason=line["reason"], **{name: line[name] for name in CRITERIA})
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"{path}: not the output of an earlier `dreamsim judge`: {error!r}") from error
-        if by != judge:
-            raise UsageError(f"{path} holds the scores of {by}: name another file for those of {judge}")
+        item = wanted.get(line["id"])
         if item is None:
             continue
-        ledger = ledgers(item.episode.task.environment)
-        if ledger is not None and item.episode.id not in found:
-            found[item.episode.id] = contradictions_of(item.episode, ledger)
-        looked = found.get(item.episode.id)
+        try:
+            scores = Scores.read({name: line.get(name) for name in ("reason", *CRITERIA)})
+        except ParseError as error:
+            raise UsageError(f"{path}: {item.id}: {error}") from error
+        if item.episode.id not in found:
+            found[item.episode.id] = contradictions_of(item.episode, ledgers(item.episode.task.environment))
         judged.append(
             JudgedStep(
                 episode_id=item.episode.id,
                 step=item.step,
                 scores=scores,
-                contradictions=None if looked is None else looked[item.step],
+                contradictions=found[item.episode.id][item.step],
             )
         )
     return judged
@@ -194,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
     return anyio.run(judge_source, given)
 
 
-async def judge_source(given: argparse.Namespace, ledgers: Ledgers = lambda environment: None) -> int:
+async def judge_source(given: argparse.Namespace, ledgers: Ledgers = ledger_for) -> int:
     """Judge what the arguments name; returns the exit code."""
     prompt = await to_thread.run_sync(load_prompt, "judge", given.prompts)
     episodes = await _episodes(given)
@@ -202,7 +212,7 @@ async def judge_source(given: argparse.Namespace, ledgers: Ledgers = lambda envi
     files = await to_thread.run_sync(lambda: GrowingFiles(Path(given.scores), verb="judge"))
     async with open_chat(given) as model:
         judge = Judge(model, prompt, patience=patience_of(given), seed=given.seed)
-        await to_thread.run_sync(read_scores, files.output, steps, judge.name, ledgers)  # refuses another judge's
+        await to_thread.run_sync(check_judge, files.output, judge.name)
         await judge_steps(steps, files, judge, concurrency=given.concurrency)
     judged = await to_thread.run_sync(read_scores, files.output, steps, judge.name, ledgers)
     report = await to_thread.run_sync(lambda: judge_report(judged, seed=given.seed))

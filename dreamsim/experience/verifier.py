@@ -11,28 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args, runtime_checkable
+from typing import Final, Literal, cast, get_args
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.judge import JudgeVerifier
 from dreamsim.experience.questions import load_prompt
 from dreamsim.experience.rules import load_rules
-from dreamsim.protocols import ChatModel, LedgerSession, StateLedger, Verifier
+from dreamsim.protocols import ChatModel, GoalLedger, LedgerSession, StateLedger, Verifier
 from dreamsim.records.episode import Transition
 from dreamsim.records.task import Task
-from dreamsim.records.trust import Verdict, VerifiedOutcome
+from dreamsim.records.trust import Verdict
 
 VerifierName = Literal["ledger", "rules", "judge"]
 VERIFIERS: Final[tuple[VerifierName, ...]] = get_args(VerifierName)
-
-
-@runtime_checkable
-class KnowsGoals(Protocol):
-    """Books that can tell whether a step ends the task."""
-
-    def outcome(self, transition: Transition) -> VerifiedOutcome | None:
-        """What `transition` leads to; None where the books do not decide it. Changes nothing."""
-        ...
 
 
 class LedgerVerifier:
@@ -40,6 +31,7 @@ class LedgerVerifier:
 
     def __init__(self, ledger: StateLedger) -> None:
         self._ledger = ledger
+        self._knows_goals: dict[type, bool] = {}
 
     @property
     def name(self) -> str:
@@ -63,9 +55,12 @@ class LedgerVerifier:
 
     def verdict(self, books: LedgerSession, transition: Transition) -> Verdict:
         """The verdict on `transition` from books that have seen everything before it, and not it; changes nothing."""
-        if not isinstance(books, KnowsGoals):
+        kind = type(books)
+        if kind not in self._knows_goals:  # once for each class: the check reads `facts`, which may be long
+            self._knows_goals[kind] = isinstance(books, GoalLedger)
+        if not self._knows_goals[kind]:
             return Verdict(verifier=self.name, outcome=None, reason="this ledger knows no goals")
-        outcome = books.outcome(transition)
+        outcome = cast(GoalLedger, books).outcome(transition)
         reason = "the books do not decide it" if outcome is None else f"by the books: {outcome}"
         return Verdict(verifier=self.name, outcome=outcome, reason=reason)
 
