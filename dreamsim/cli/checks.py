@@ -36,7 +36,7 @@ class Check:
 
 def check_settings(settings: Settings) -> list[Check]:
     """Every check. Blocks: reads files."""
-    return [*_directory(settings), *_models(settings), *_packages(settings), *_data(settings)]
+    return [*_directory(settings), *_models(settings), *_packages(settings), *_data(settings), *_trust(settings)]
 
 
 def _directory(settings: Settings) -> Iterator[Check]:
@@ -122,3 +122,26 @@ def _data(settings: Settings) -> Iterator[Check]:
         yield Check(name="tasks", good=False, text=str(error))
         return
     yield Check(name="tasks", good=True, text=f"{len(tasks):,} tasks for {settings.episodes:,} episodes")
+
+
+def _trust(settings: Settings) -> Iterator[Check]:
+    """What the run-time checks need; a scripted world has none."""
+    experience = settings.experience
+    if experience.kind == "scripted":
+        return
+    from dreamsim.cli.trust import check_reality, gate_of
+    from dreamsim.experience.rules import load_rules
+
+    try:
+        gate = gate_of(experience.gate)
+        if experience.gate.mode == "real":
+            check_reality(settings.tasks.environment)
+        if "rules" in experience.verify.by and experience.verify.rules is not None:
+            load_rules(experience.verify.rules)
+    except UsageError as error:
+        yield Check(name="trust", good=False, text=str(error))
+        return
+    verified = f"verified by {', '.join(experience.verify.by) or 'nobody'}"
+    guard = f"gate {'off' if gate is None else gate.mode}"
+    cached = "transition cache " + ("on" if experience.cache.enabled else "off")
+    yield Check(name="trust", good=True, text=f"ledger {experience.check.mode}, {verified}, {guard}, {cached}")

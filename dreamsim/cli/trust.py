@@ -7,6 +7,7 @@ what is opened here is closed when the context is left.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from anyio import to_thread
 from dreamsim.cli.ledgers import ledger_for
 from dreamsim.engines.chat import HttpChat
 from dreamsim.engines.openai_http import HttpSettings, open_http_engine
-from dreamsim.errors import ConfigurationError
+from dreamsim.errors import ConfigurationError, MissingExtraError
 from dreamsim.experience.cache import TransitionCache
 from dreamsim.experience.checks import Checks
 from dreamsim.experience.uncertainty import Gate, load_gate
@@ -113,13 +114,21 @@ async def _judge(section: VerifySection) -> AsyncIterator[ChatModel]:
         yield HttpChat(engine, max_tokens=JUDGE_TOKENS, timeout_s=JUDGE_TIMEOUT_S)
 
 
-@asynccontextmanager
-async def _reality(environment: str) -> AsyncIterator[Environment]:
+def check_reality(environment: str) -> None:
+    """Raises: UsageError: the gate cannot ask the real environment of these tasks."""
     if environment.partition("/")[0] != "textworld_express":
         raise ConfigurationError(
             f"experience.gate.mode = real, but there is no real environment for '{environment}': "
             "set it to resample or truncate, or attach one in Python (dreamsim.experience.checks.Checks)"
         )
+    for package in ("textworld_express", "dreamsim_adapters"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, extra="textworld-express", purpose="experience.gate.mode = real")
+
+
+@asynccontextmanager
+async def _reality(environment: str) -> AsyncIterator[Environment]:
+    await to_thread.run_sync(check_reality, environment)
     from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 
     async with TextWorldExpressEnvironment() as real:
