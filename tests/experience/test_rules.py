@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,16 @@ def test_any_text_is_a_pattern_or_a_record_error(text: str) -> None:
 def test_a_pattern_of_many_places_takes_no_longer_on_a_hostile_line() -> None:
     pattern = parse_pattern("{}a" * 60 + "{}b", "p")
     assert pattern.match("a" * 200_000) is None
+
+
+def test_the_rules_in_the_documentation_decide_as_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verification.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```toml\n(.+?)```", page, flags=re.DOTALL)
+    verifier = RuleVerifier(parse_rules(shown, kind="toml"))
+    put = task("alfworld/pick_and_place_simple", "Put some mug on shelf")
+    assert verifier.verdict(put, step("mug 2: in shelf 1")).outcome == "success"
+    assert verifier.verdict(put, step("mug 2: in drawer 1")).outcome == "running"
+    buy = task("webshop", "a red cup, and price lower than 20.00 dollars")
+    assert verifier.verdict(buy, step("at: end", "result: score 0.0")).outcome == "failure"
+    assert verifier.verdict(buy, step("title: cup", action="click[Buy Now]")).outcome == "success"
+    assert verifier.verdict(buy, step("title: cup", action="click[Back]")).outcome is None
