@@ -9,7 +9,8 @@ import pytest
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.episode import Episode
 from dreamsim.testing import MemorySink
-from dreamsim_adapters.environments.textworld_express.collect import CollectReport, CollectSettings, collect
+from dreamsim_adapters.environments.collecting import CollectReport
+from dreamsim_adapters.environments.textworld_express.collect import CollectSettings, collect
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 from dreamsim_adapters.environments.textworld_express.games import GameSpec
 from dreamsim_adapters.environments.textworld_express.pool import WorkerPool

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,15 +11,15 @@ from dreamsim.errors import ConfigurationError, PolicyError
 from dreamsim.records.state import RESULT, State
 from dreamsim.records.task import Task
 from dreamsim.testing import check_policy
+from dreamsim_adapters.environments.offline_policies import GoldPolicy, MixedPolicy, any_action
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 from dreamsim_adapters.environments.textworld_express.games import DEFAULT_MIX, GameSpec
 from dreamsim_adapters.environments.textworld_express.mistakes import mistake
 from dreamsim_adapters.environments.textworld_express.policies import (
     POLICIES,
-    GoldPolicy,
-    MixedPolicy,
-    any_action,
+    detours,
     offline_policy,
+    without_looks,
 )
 
 STATE = State.of(
@@ -44,7 +45,7 @@ def test_an_unknown_policy_is_refused(textworld: TextWorldExpressEnvironment) ->
 
 async def test_the_gold_policy_says_when_its_path_is_played_out(textworld: TextWorldExpressEnvironment) -> None:
     [task] = await textworld.tasks(count=1)
-    actor = GoldPolicy(_gold, keep_look=0.0).actor(task, episode_id="x", seed=0)
+    actor = GoldPolicy(_gold, kept=partial(without_looks, keep=0.0)).actor(task, episode_id="x", seed=0)
     assert [(await actor.act(STATE, ())).action for _ in range(2)] == ["take egg", "open fridge"]
     with pytest.raises(PolicyError, match="played out"):
         await actor.act(STATE, ())
@@ -52,7 +53,7 @@ async def test_the_gold_policy_says_when_its_path_is_played_out(textworld: TextW
 
 async def test_detours_are_taken_back_before_the_path_goes_on(textworld: TextWorldExpressEnvironment) -> None:
     spec = GameSpec.parse("twc:numLocations=2,numItemsToPutAway=1")
-    tame = MixedPolicy(textworld.gold_path, detours=0.5)
+    tame = MixedPolicy(textworld.gold_path, detours, share=0.5, kept=without_looks)
     solved = 0
     for task in await textworld.tasks([spec], count=10):
         actor = tame.actor(task, episode_id="x", seed=task.seed)
