@@ -25,6 +25,7 @@ from dreamsim.testing.faults import (
 from dreamsim.testing.model_contracts import check_encoder, check_engine, check_retriever
 from dreamsim.testing.policies import RandomPolicy, ScriptedPolicy
 from dreamsim.testing.sink import MemorySink
+from dreamsim.testing.trust_contracts import check_chat_model, check_verifier
 from dreamsim.testing.world import gold_path, scripted_task, scripted_tasks
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RandomPolicy",
     "ScriptedEnvironment",
     "ScriptedPolicy",
+    "check_chat_model",
     "check_completion",
     "check_decision",
     "check_encoder",
@@ -48,6 +50,7 @@ __all__ = [
     "check_retriever",
     "check_sink",
     "check_state_mapping",
+    "check_verifier",
     "gold_path",
     "scripted_task",
     "scripted_tasks",
