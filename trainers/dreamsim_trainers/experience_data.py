@@ -5,7 +5,7 @@ ids and labels. Always:
 - Samples are made by `dreamsim.experience.prompt`, the code that asks at inference.
 - Loss falls on what the model is to write (reasoning, state, reward, done); `-100` masks the rest, unless
   `loss_on="all"`, which a small model trained from scratch can use to learn the shape of everything.
-- Demonstrations are retrieved as at inference and never come from the same task.
+- Demonstrations are retrieved as at inference: of the same environment, and never of the same task.
 - `retrieve="episode"` gives one sample per episode with every step in it; `"step"` gives one sample per step.
 """
 
@@ -18,12 +18,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamsim.errors import ConfigurationError
 from dreamsim.experience.format import transition_answer
 from dreamsim.experience.prompt import ExperiencePrompt, PromptLayout
 from dreamsim.protocols import Encoder, Tokenizer
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.experience import Experience, embedding_text
 from dreamsim.records.state import StateMemory, changes
+from dreamsim.records.task import Task
 from dreamsim.runtime.seeds import seed_of
 from dreamsim_trainers.renaming import rename_episode
 
@@ -61,23 +63,33 @@ class DemonstrationPool:
     def __init__(self, episodes: Sequence[Episode], encoder: Encoder) -> None:
         self._encoder = encoder
         self._experiences = [experience for episode in episodes for experience in experiences_of(episode)]
+        self._tasks = np.array([_number(experience.task_key) for experience in self._experiences])
+        self._environments = np.array([_number(experience.environment) for experience in self._experiences])
         texts = [embedding_text(experience.state, experience.action) for experience in self._experiences]
-        self._vectors = encoder.encode(texts)
+        self._vectors = encoder.encode(texts) if texts else np.zeros((0, 1), dtype=np.float32)
 
-    def nearest(self, queries: Sequence[tuple[tuple[str, ...], str, str]], k: int) -> list[tuple[Experience, ...]]:
-        """For each (state lines, action, task key) the k nearest experiences of other tasks, the nearest first."""
+    def nearest(self, queries: Sequence[tuple[tuple[str, ...], str, Task]], k: int) -> list[tuple[Experience, ...]]:
+        """For each (state lines, action, task) the k nearest experiences of other tasks in the task's environment, the
+        nearest first; fewer where there are no more."""
+        if k < 1 or not self._experiences:
+            return [()] * len(queries)
         found: list[tuple[Experience, ...]] = []
         for start in range(0, len(queries), 256):
             block = queries[start : start + 256]
             vectors = self._encoder.encode([embedding_text(state, action) for state, action, _ in block])
             similarities = vectors @ self._vectors.T  # [block, pool]
-            wanted = min(8 * k + 32, similarities.shape[1])
-            best = np.argpartition(-similarities, wanted - 1, axis=1)[:, :wanted]
-            for row, (_, _, task_key) in enumerate(block):
-                order = best[row][np.argsort(-similarities[row, best[row]], kind="stable")]
-                others = (self._experiences[index] for index in order)
-                found.append(tuple([other for other in others if other.task_key != task_key][:k]))
+            for near, (_, _, task) in zip(similarities, block, strict=True):
+                others = (self._tasks != _number(task.key)) & (self._environments == _number(task.environment))
+                far = np.where(others, -near, np.inf)
+                best = np.argpartition(far, min(k, len(far)) - 1)[:k]
+                best = best[np.argsort(far[best], kind="stable")]
+                found.append(tuple(self._experiences[index] for index in best if others[index]))
         return found
+
+
+def _number(text: str) -> int:
+    """A number for a text, to compare many at a time."""
+    return seed_of(0, text)
 
 
 def experiences_of(episode: Episode) -> Iterator[Experience]:
@@ -115,10 +127,16 @@ def samples(
     max_tokens: int = 1024,
     renaming: Renaming | None = None,
 ) -> Iterator[Sample]:
-    """Every sample of `episodes`; steps beyond `max_tokens` are left out. `renaming` is for `retrieve != "step"`."""
+    """Every sample of `episodes`; steps beyond `max_tokens` are left out. `renaming` is for `retrieve != "step"`.
+
+    Raises:
+        ConfigurationError: experiences of the whole episode are to be shown, but nothing else of it.
+    """
+    if layout.retrieve == "episode" and not layout.history:
+        raise ConfigurationError("without history, a step stands alone: retrieve for each step, or not at all")
     for start in range(0, len(episodes), 512):
         block = episodes[start : start + 512]
-        if layout.retrieve == "step":
+        if layout.retrieve == "step" or not layout.history:
             yield from _step_samples(block, tokenizer, layout, pool, loss_on, max_tokens)
         else:
             yield from _episode_samples(block, tokenizer, layout, pool, loss_on, max_tokens, renaming)
@@ -135,7 +153,7 @@ def _episode_samples(
 ) -> Iterator[Sample]:
     shown: list[tuple[Experience, ...]] = [()] * len(episodes)
     if pool is not None and layout.retrieve == "episode":
-        queries = [(e.task.first_state.lines, e.task.instruction, e.task.key) for e in episodes]
+        queries = [(e.task.first_state.lines, e.task.instruction, e.task) for e in episodes]
         shown = pool.nearest(queries, layout.demonstrations)
     for real, examples in zip(episodes, shown, strict=True):
         episode = real if renaming is None else _renamed(real, renaming)
@@ -169,8 +187,10 @@ def _step_samples(
     max_tokens: int,
 ) -> Iterator[Sample]:
     steps = [(e, experience) for e in episodes for experience in experiences_of(e)]
-    queries = [(step.state, step.action, step.task_key) for _, step in steps]
-    found = pool.nearest(queries, layout.demonstrations) if pool is not None else [()] * len(queries)
+    queries = [(step.state, step.action, e.task) for e, step in steps]
+    found: list[tuple[Experience, ...]] = [()] * len(queries)
+    if pool is not None and layout.retrieve == "step":
+        found = pool.nearest(queries, layout.demonstrations)
     number = 0
     for episode in episodes:
         prompt = ExperiencePrompt(tokenizer, layout, episode.task)
