@@ -64,7 +64,8 @@ class VllmSettings:
     tensor_parallel_size: int = 1
     """GPUs the model is split over."""
     seeded: bool = False
-    """Give every request its own seed: the same request answers the same, and large batches get slower."""
+    """Give every request its own seed: the same request answers the same, and large batches get slower. On a CPU,
+    prompts are then computed whole: a step must hold the longest."""
     seed: int = 0
     """The engine's own seed, which all requests draw from in turn unless `seeded`."""
     logprobs: bool = True
@@ -128,7 +129,11 @@ def lora_rank(name: str, path: Path) -> int:
 
 
 def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
-    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
+    """Keyword arguments of vLLM's `AsyncEngineArgs`.
+
+    Raises:
+        ConfigurationError: with `seeded` on a CPU, a step does not hold the longest prompt.
+    """
     arguments: dict[str, Any] = {
         "model": settings.model,
         "skip_tokenizer_init": not settings.json_schemas,
@@ -155,6 +160,9 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         # vLLM's own 128 leaves half of what a prompt shares outside whole blocks; below 32 there are no kernels.
         arguments.setdefault("block_size", 32)
         cache_gib = 2.0 if cache_gib is None else cache_gib
+        if settings.seeded:
+            _check_whole_prompts(settings)
+            arguments["enable_chunked_prefill"] = False
     if cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(cache_gib * GIB)
     if settings.speculative is not None:
@@ -170,6 +178,17 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         arguments["max_loras"] = len(settings.adapters)
         arguments["max_lora_rank"] = next(rank for rank in LORA_RANKS if rank >= highest)
     return arguments
+
+
+def _check_whole_prompts(settings: VllmSettings) -> None:
+    """A prompt computed in parts makes vLLM rewind its request's generator, which kills the engine: torch's generators
+    cannot be rewound on a CPU. So steps must hold whole prompts."""
+    step, longest = settings.max_num_batched_tokens, settings.max_model_len
+    if step is not None and longest is not None and step < longest:
+        raise ConfigurationError(
+            f"max_num_batched_tokens = {step} is less than max_model_len = {longest}: on a CPU, seeded requests need "
+            "their prompts computed whole; raise the first, lower the second, or switch `seeded` off"
+        )
 
 
 def process_environment(settings: VllmSettings, *, on_cpu: bool) -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,9 @@ async def engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
     from dreamsim.engines.vllm_local import open_vllm_engine
 
     log = tmp_path_factory.mktemp("log") / "vllm.log"
-    async with open_vllm_engine(settings(model, seeded=True), log_path=log) as opened:
+    # a step holds one long prompt: more at a time are computed one after the other, or in parts
+    wanted = settings(model, seeded=True, max_num_batched_tokens=CONTEXT)
+    async with open_vllm_engine(wanted, log_path=log) as opened:
         yield opened
 
 
@@ -91,6 +94,21 @@ async def test_the_same_seed_gives_the_same_tokens(engine: VllmEngine) -> None:
     one, two, other = [await engine.generate(request(f"s{n}", seed=seed)) for n, seed in enumerate((1, 1, 2))]
     assert np.array_equal(one.token_ids, two.token_ids)
     assert not np.array_equal(one.token_ids, other.token_ids)
+
+
+async def test_seeds_survive_more_prompts_than_fit_in_a_step(engine: VllmEngine) -> None:
+    await engine.reset_prefix_cache()
+    drawn: list[Completion] = []
+
+    async def draw(number: int) -> None:
+        wanted = request(f"many-{number}", seed=5, prompt=200)
+        varied = replace(wanted, prompt_token_ids=np.roll(wanted.prompt_token_ids, number // 2))
+        drawn.append(await engine.generate(varied))
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(draw, number)
+    assert len({tuple(completion.token_ids) for completion in drawn}) == 6  # as many as there are prompts
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])

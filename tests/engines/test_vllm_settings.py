@@ -50,6 +50,20 @@ def test_blocks_are_small_on_a_cpu_unless_told_otherwise() -> None:
     assert "block_size" not in engine_arguments(VllmSettings(model="m"), on_cpu=False)
 
 
+def test_seeded_prompts_are_computed_whole_on_a_cpu() -> None:
+    seeded = VllmSettings(model="m", seeded=True)
+    assert engine_arguments(seeded, on_cpu=True)["enable_chunked_prefill"] is False
+    assert "enable_chunked_prefill" not in engine_arguments(seeded, on_cpu=False)
+    assert "enable_chunked_prefill" not in engine_arguments(VllmSettings(model="m"), on_cpu=True)
+
+
+def test_a_step_that_holds_no_whole_prompt_is_refused_with_seeds_on_a_cpu() -> None:
+    small = VllmSettings(model="m", seeded=True, max_model_len=1024, max_num_batched_tokens=512)
+    with pytest.raises(ConfigurationError, match="max_num_batched_tokens = 512"):
+        engine_arguments(small, on_cpu=True)
+    assert engine_arguments(small, on_cpu=False)["max_num_batched_tokens"] == 512
+
+
 def test_prompt_lookup_is_vllms_ngram_method() -> None:
     told = engine_arguments(VllmSettings(model="m", speculative=PromptLookup(tokens=3)), on_cpu=True)
     assert told["speculative_config"]["method"] == "ngram"
