@@ -7,7 +7,7 @@ only what is missing; stopped by Ctrl-C or SIGTERM, everything finished is store
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,36 +19,44 @@ from dreamsim.cli.arguments import Parser
 from dreamsim.cli.figures import percent
 from dreamsim.cli.interrupts import Interrupts
 from dreamsim.errors import DreamsimError, MissingExtraError, UsageError
+from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
 from dreamsim.store.jsonl import export_jsonl
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import Store, open_store
 
 if TYPE_CHECKING:
-    from dreamsim_adapters.environments.textworld_express.collect import CollectReport, CollectSettings
+    from dreamsim_adapters.environments.collecting import Collection, CollectReport
 
 LINE_EVERY = 500
 """Episodes between two lines of progress."""
+ENVIRONMENTS = ("textworld_express", "alfworld")
+"""Environments that can be collected from."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The verb's arguments."""
     made = Parser(
         prog="dreamsim collect",
-        description="Plays real TextWorldExpress games with offline policies and stores the annotated episodes.",
+        description="Plays real games with offline policies and stores the annotated episodes.",
         epilog="Example: dreamsim collect --store real.sqlite --tasks 300 --jsonl real.jsonl.xz",
     )
     made.add_argument("--store", required=True, metavar="FILE", help="where episodes go; made if it is not there")
     made.add_argument("--name", default="collect", help="name of the collection (default: collect)")
-    made.add_argument("--game", action="append", metavar="GAME[:NAME=N,...]", help="a game; may be given several times")
-    made.add_argument("--fold", choices=("train", "dev", "test"), default="train", help="whose seeds (default: train)")
-    made.add_argument("--tasks", type=int, default=100, help="number of tasks, all games together (default 100)")
-    made.add_argument("--first", type=int, default=0, help="first seed within the fold (default 0)")
-    made.add_argument("--policy", action="append", help="gold, random, mixed, mistaken, restless (default: all)")
+    made.add_argument("--environment", choices=ENVIRONMENTS, default=ENVIRONMENTS[0], help="default: textworld_express")
+    made.add_argument(
+        "--game", action="append", metavar="GAME[:NAME=N,...]", help="a game or task type; may be given several times"
+    )
+    made.add_argument("--fold", choices=("train", "dev", "test"), default="train", help="whose tasks (default: train)")
+    made.add_argument("--tasks", type=int, help="number of tasks, all games together (default: 100; alfworld: all)")
+    made.add_argument("--first", type=int, default=0, help="first seed or task within the fold (default 0)")
+    made.add_argument(
+        "--policy", action="append", help="gold, random, mixed, mistaken, restless; alfworld: expert (default: all)"
+    )
     made.add_argument("--repeats", type=int, default=1, help="episodes per policy and task (default 1)")
     made.add_argument("--max-steps", type=int, help="longest episode (default: the game's)")
     made.add_argument("--seed", type=int, default=0, help="seed of the policies (default 0)")
-    made.add_argument("--concurrency", type=int, default=64, help="episodes at once (default 64)")
+    made.add_argument("--concurrency", type=int, help="episodes at once (default 64; alfworld: 16)")
     made.add_argument("--evaluation", action="store_true", help="for evaluation: never retrieved or learned from")
     made.add_argument("--jsonl", metavar="FILE", help="afterwards write the collection as JSONL (.gz, .xz)")
     return made
@@ -60,12 +68,28 @@ def main(arguments: Sequence[str]) -> int:
     return anyio.run(_collect, Path(given.store).absolute(), given, settings_of(given))
 
 
-def settings_of(given: argparse.Namespace) -> CollectSettings:
+def settings_of(given: argparse.Namespace) -> Collection:
     """What to collect.
 
     Raises:
         UsageError: a value is wrong, or the environment is not installed.
     """
+    settings = _of_alfworld(given) if given.environment == "alfworld" else _of_textworld_express(given)
+    settings = replace(
+        settings,
+        run=given.name,
+        fold=given.fold,
+        first=given.first,
+        repeats=given.repeats,
+        seed=given.seed,
+        purpose="evaluation" if given.evaluation else "experience",
+        policies=tuple(given.policy or settings.policies),
+    )
+    chosen = {"tasks": given.tasks, "max_steps": given.max_steps, "concurrency": given.concurrency}
+    return replace(settings, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _of_textworld_express(given: argparse.Namespace) -> Collection:
     try:
         from dreamsim_adapters.environments.textworld_express.collect import CollectSettings
         from dreamsim_adapters.environments.textworld_express.games import GameSpec
@@ -73,28 +97,33 @@ def settings_of(given: argparse.Namespace) -> CollectSettings:
         raise MissingExtraError(
             error.name or "textworld-express", extra="textworld-express", purpose="dreamsim collect"
         ) from error
-    settings = CollectSettings(
-        run=given.name,
-        fold=given.fold,
-        tasks=given.tasks,
-        first=given.first,
-        repeats=given.repeats,
-        seed=given.seed,
-        concurrency=given.concurrency,
-        purpose="evaluation" if given.evaluation else "experience",
-    )
-    if given.game:
-        settings = replace(settings, mix=tuple(GameSpec.parse(text) for text in given.game))
-    if given.policy:
-        settings = replace(settings, policies=tuple(given.policy))
-    if given.max_steps is not None:
-        settings = replace(settings, max_steps=given.max_steps)
-    return settings
+    if not given.game:
+        return CollectSettings()
+    return CollectSettings(mix=tuple(GameSpec.parse(text) for text in given.game))
 
 
-async def _collect(where: Path, given: argparse.Namespace, settings: CollectSettings) -> int:
-    from dreamsim_adapters.environments.textworld_express.collect import collect
+def _of_alfworld(given: argparse.Namespace) -> Collection:
+    from dreamsim_adapters.environments.alfworld.collect import AlfworldCollection
 
+    return AlfworldCollection(types=tuple(given.game)) if given.game else AlfworldCollection()
+
+
+async def _collected(
+    settings: Collection, sink: EpisodeSink, finished: Container[str], progress: Callable[[CollectReport], None]
+) -> CollectReport:
+    from dreamsim_adapters.environments.alfworld.collect import AlfworldCollection
+
+    if isinstance(settings, AlfworldCollection):
+        from dreamsim_adapters.environments.alfworld.collect import collect as collect_alfworld
+
+        return await collect_alfworld(settings, sink, finished=finished, progress=progress)
+    from dreamsim_adapters.environments.textworld_express.collect import CollectSettings, collect
+
+    assert isinstance(settings, CollectSettings), "made above"
+    return await collect(settings, sink, finished=finished, progress=progress)
+
+
+async def _collect(where: Path, given: argparse.Namespace, settings: Collection) -> int:
     interrupts = Interrupts()
     report: CollectReport | None = None
     refused: UsageError | None = None
@@ -104,7 +133,7 @@ async def _collect(where: Path, given: argparse.Namespace, settings: CollectSett
             with interrupts.setting_up():
                 async with open_store(where, encoder=None) as store:
                     finished = await store.finished_ids(settings.run)
-                    report = await collect(settings, _Kept(store, interrupts), finished=finished, progress=_progress)
+                    report = await _collected(settings, _Kept(store, interrupts), finished, _progress)
         except DreamsimError as error:  # not through the task group, which would wrap it
             refused = error if isinstance(error, UsageError) else UsageError(str(error))
         tasks.cancel_scope.cancel()
