@@ -6,11 +6,12 @@ Always: only `enter` moves the books on; nothing in them is made up, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from dreamsim.experience.parse import AnswerRules
-from dreamsim.records.episode import Transition
+from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.state import RESULT, SCENE, StateMemory
 from dreamsim.records.task import Task
 
@@ -55,6 +56,37 @@ class Books:
         self.over = self.over or transition.done
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A transition as rules look at it, taken apart once."""
+
+    action: str
+    """As it was given."""
+    verb: str
+    """First word of the action, in small letters."""
+    after: Mapping[str, str]
+    """Elements of the state after it."""
+    failed: bool
+    """Whether the state says that the action did not work."""
+    reward: float
+    """What it earned."""
+    outcome: StepOutcome
+    """What it led to."""
+
+    @classmethod
+    def of(cls, transition: Transition) -> Step:
+        """Take `transition` apart."""
+        after = transition.state.elements
+        return cls(
+            action=transition.action,
+            verb=next(iter(transition.action.casefold().split()), ""),
+            after=after,
+            failed=after.get(RESULT) == FAILED,
+            reward=transition.reward,
+            outcome=transition.outcome,
+        )
+
+
 BooksT_contra = TypeVar("BooksT_contra", bound=Books, contravariant=True)
 
 
@@ -64,14 +96,14 @@ class Rule(Protocol[BooksT_contra]):
     __name__: str
     __doc__: str | None
 
-    def __call__(self, books: BooksT_contra, transition: Transition, /) -> Iterator[str]:
-        """A message for each way in which `transition` breaks the rule."""
+    def __call__(self, books: BooksT_contra, step: Step, /) -> Iterator[str]:
+        """A message for each way in which `step` breaks the rule."""
         ...
 
 
-def failed(transition: Transition) -> bool:
-    """Whether the transition shows that its action did not work."""
-    return transition.state.elements.get(RESULT) == FAILED
+def meanings(rules: Iterable[Rule[Books]]) -> dict[str, str]:
+    """Name of each rule -> the first line of its docstring."""
+    return {rule.__name__: (rule.__doc__ or "").strip().splitlines()[0] for rule in rules}
 
 
 def without_result(elements: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +132,7 @@ def names_word_of(action: str, key: str) -> bool:
     return bool(_words((action,)) & _words((base_name(key),)))
 
 
-def _words(texts: Iterator[str] | tuple[str, ...]) -> set[str]:
+def _words(texts: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for text in texts:
         found.update(text.casefold().translate(_PUNCTUATION).split())

@@ -7,9 +7,9 @@ let pass, so that a real transition is never called a contradiction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from dreamsim.experience.books import Books, Rule, failed
+from dreamsim.experience.books import Books, Rule, Step, meanings
 from dreamsim.experience.ledger_rules import RULES
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.records.episode import StepOutcome, Transition
@@ -33,6 +33,11 @@ class ElementLedger:
         """Name and version."""
         return VERSION
 
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Name of each rule -> what it says."""
+        return meanings(self._rules)
+
     def open(self, task: Task) -> ElementBooks:
         """The books of one episode, with the task's first state entered."""
         return ElementBooks(Books(task, self._rewards), self._rules)
@@ -54,22 +59,20 @@ class ElementBooks:
 
     def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
         """Everything in `transition` that the books rule out."""
-        return broken(self._rules, self._books, transition)
+        return broken(self._rules, self._books, Step.of(transition))
 
     def outcome(self, transition: Transition) -> StepOutcome | None:
         """Running after an action that failed, else None: the goal is not known."""
-        return "running" if failed(transition) else None
+        return "running" if Step.of(transition).failed else None
 
     def see(self, transition: Transition) -> None:
         """Enter `transition`."""
         self._books.enter(transition)
 
 
-def broken(rules: Sequence[Rule[Books]], books: Books, transition: Transition) -> tuple[Contradiction, ...]:
-    """What `transition` breaks of `rules`."""
-    return tuple(
-        Contradiction(rule=rule.__name__, message=message) for rule in rules for message in rule(books, transition)
-    )
+def broken(rules: Iterable[Rule[Books]], books: Books, step: Step) -> tuple[Contradiction, ...]:
+    """What `step` breaks of `rules`."""
+    return tuple(Contradiction(rule=rule.__name__, message=message) for rule in rules for message in rule(books, step))
 
 
 def facts_of(books: Books) -> dict[str, str]:

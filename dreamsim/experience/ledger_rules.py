@@ -1,6 +1,6 @@
 """Rules that hold wherever states are element lines and things keep still while nobody touches them.
 
-In: the books of an episode and a transition. Out: what in it they forbid.
+In: the books of an episode and a step. Out: what in it they forbid.
 Always: a rule is a generator function whose name is the contradiction's name and whose docstring is the rule; where an
 environment may do otherwise, or the state shows too little to tell, a rule says nothing. Verbs are recognised by the
 first word of an action; an action with another verb may do anything that the state rules allow.
@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping
 from dreamsim.experience.books import (
     Books,
     Rule,
+    Step,
     base_name,
     differences,
-    failed,
     names_word_of,
     without_result,
 )
-from dreamsim.records.episode import Transition
 from dreamsim.records.state import RESULT, SCENE, is_held
 
 LOOKS = frozenset({"look", "inventory", "examine", "read"})
@@ -31,126 +30,122 @@ TAKES, PUTS = frozenset({"take", "get", "pick"}), frozenset({"put", "place", "dr
 _PLAIN = LOOKS | OPENS | CLOSES | TAKES | PUTS | {"go"}
 
 
-def verb(transition: Transition) -> str:
-    """The first word of the action."""
-    return next(iter(transition.action.casefold().split()), "")
-
-
-def after_end(books: Books, transition: Transition) -> Iterator[str]:
+def after_end(books: Books, step: Step) -> Iterator[str]:
     """No step is taken after the task has ended."""
     if books.over:
-        yield f"{transition.action!r} was taken although the task had ended"
+        yield f"{step.action!r} was taken although the task had ended"
 
 
-def reward_range(books: Books, transition: Transition) -> Iterator[str]:
+def reward_range(books: Books, step: Step) -> Iterator[str]:
     """A reward is a finite number in the task's range."""
     low, high = books.rewards.minimum_reward, books.rewards.maximum_reward
-    if not (math.isfinite(transition.reward) and low <= transition.reward <= high):
-        yield f"the reward {transition.reward} is outside {low} to {high}"
+    if not (math.isfinite(step.reward) and low <= step.reward <= high):
+        yield f"the reward {step.reward} is outside {low} to {high}"
 
 
-def reward_without_success(books: Books, transition: Transition) -> Iterator[str]:
+def reward_without_success(books: Books, step: Step) -> Iterator[str]:
     """Where only solving the task pays, a step that does not solve it earns nothing."""
-    if books.rewards.outcome_only and transition.outcome != "success" and transition.reward != 0:
-        yield f"the reward is {transition.reward} and the outcome is {transition.outcome}"
+    if books.rewards.outcome_only and step.outcome != "success" and step.reward != 0:
+        yield f"the reward is {step.reward} and the outcome is {step.outcome}"
 
 
-def success_unpaid(books: Books, transition: Transition) -> Iterator[str]:
+def success_unpaid(books: Books, step: Step) -> Iterator[str]:
     """Where only solving the task pays, the step that solves it earns the greatest reward."""
     most = books.rewards.maximum_reward
-    if books.rewards.outcome_only and transition.outcome == "success" and transition.reward != most:
-        yield f"success earned {transition.reward}, not {most}"
+    if books.rewards.outcome_only and step.outcome == "success" and step.reward != most:
+        yield f"success earned {step.reward}, not {most}"
 
 
-def failed_changes(books: Books, transition: Transition) -> Iterator[str]:
+def failed_changes(books: Books, step: Step) -> Iterator[str]:
     """An action that shows `result: failed` changes nothing else."""
-    before, after = without_result(books.before), without_result(transition.state.elements)
-    if failed(transition) and before != after:
-        yield f"{transition.action!r} failed, but {differences(before, after)}"
+    before, after = without_result(books.before), without_result(step.after)
+    if step.failed and before != after:
+        yield f"{step.action!r} failed, but {differences(before, after)}"
 
 
-def failed_earns(books: Books, transition: Transition) -> Iterator[str]:
+def failed_earns(books: Books, step: Step) -> Iterator[str]:
     """An action that shows `result: failed` earns nothing."""
-    if failed(transition) and transition.reward != 0:
-        yield f"{transition.action!r} failed and earned {transition.reward}"
+    if step.failed and step.reward != 0:
+        yield f"{step.action!r} failed and earned {step.reward}"
 
 
-def failed_ends(books: Books, transition: Transition) -> Iterator[str]:
+def failed_ends(books: Books, step: Step) -> Iterator[str]:
     """An action that shows `result: failed` does not end the task."""
-    if failed(transition) and transition.done:
-        yield f"{transition.action!r} failed and ended the task with {transition.outcome}"
+    if step.failed and step.outcome != "running":
+        yield f"{step.action!r} failed and ended the task with {step.outcome}"
 
 
-def look_twice(books: Books, transition: Transition) -> Iterator[str]:
+def look_twice(books: Books, step: Step) -> Iterator[str]:
     """Looking again at once, in the same words, shows the same."""
-    again = verb(transition) in LOOKS and transition.action == books.last_action
-    if again and books.before != transition.state.elements:
-        yield f"{transition.action!r} twice: {differences(books.before, transition.state.elements)}"
+    # Where there are no places, a verb may be only a word to say.
+    again = step.verb in LOOKS and step.action == books.last_action and books.scene is not None
+    if again and books.before != step.after:
+        yield f"{step.action!r} twice: {differences(books.before, step.after)}"
 
 
-def held_stays(books: Books, transition: Transition) -> Iterator[str]:
+def held_stays(books: Books, step: Step) -> Iterator[str]:
     """What is held stays held while only other things are looked at, opened, closed, taken or walked to."""
-    after = transition.state.elements
+    after = step.after
     walked = after.get(SCENE) != books.scene
-    if verb(transition) not in (_PLAIN if walked else _PLAIN - PUTS):
+    if step.verb not in (_PLAIN if walked else _PLAIN - PUTS):
         return
     fewer = _held(books.before) - _held(after)
     for name in fewer:
-        if not names_word_of(transition.action, name):
-            yield f"{name!r} was held; {transition.action!r} does not name it, and it is {after.get(name, 'gone')!r}"
+        if not names_word_of(step.action, name):
+            yield f"{name!r} was held; {step.action!r} does not name it, and it is {after.get(name, 'gone')!r}"
 
 
-def one_place(books: Books, transition: Transition) -> Iterator[str]:
+def one_place(books: Books, step: Step) -> Iterator[str]:
     """Taking or putting a thing moves it; what is held lies nowhere else, and is not where it was taken from."""
-    if failed(transition):
+    if step.failed:
         return
-    after = transition.state.elements
+    after = step.after
     now, held = Counter(map(base_name, after)), _held(after)
     if after.get(SCENE) == books.scene:
-        if verb(transition) in TAKES | PUTS:
+        if step.verb in TAKES | PUTS:
             known = Counter(map(base_name, books.before))
             for name, count in now.items():
                 if known[name] and count > known[name]:
-                    yield f"there were {known[name]} of {name!r} and are {count} after {transition.action!r}"
+                    yield f"there were {known[name]} of {name!r} and are {count} after {step.action!r}"
         return
-    if after.get(SCENE) in books.scenes and verb(transition) in _PLAIN:
+    if after.get(SCENE) in books.scenes and step.verb in _PLAIN:
         known = Counter(map(base_name, books.memory.base(after.get(SCENE))))
         for name in held:
             if now[name] > known[name]:
                 yield f"{name!r} is held, and lies also in {after.get(SCENE)!r}, where it was not left"
 
 
-def from_nowhere(books: Books, transition: Transition) -> Iterator[str]:
+def from_nowhere(books: Books, step: Step) -> Iterator[str]:
     """Closing, taking, putting and looking twice bring no new names; nobody takes what was never mentioned."""
-    after = transition.state.elements
-    if failed(transition) or after.get(SCENE) != books.scene:
+    after = step.after
+    if step.failed or after.get(SCENE) != books.scene:
         return
-    doing = verb(transition)
+    doing = step.verb
     if books.scene is not None and doing in CLOSES | TAKES | PUTS:
         known = set(map(base_name, books.before))
         for key in after:
-            if key != RESULT and base_name(key) not in known and not names_word_of(transition.action, key):
-                yield f"{key!r} was not there before {transition.action!r}"
+            if key != RESULT and base_name(key) not in known and not names_word_of(step.action, key):
+                yield f"{key!r} was not there before {step.action!r}"
     if doing in TAKES:
         for key, value in after.items():
             if is_held(value) and not is_held(books.before.get(key, "")) and not _mentioned(books, key):
                 yield f"{key!r} was taken, and no line has ever shown it"
 
 
-def opened_stays(books: Books, transition: Transition) -> Iterator[str]:
+def opened_stays(books: Books, step: Step) -> Iterator[str]:
     """What is open stays open, and what is closed stays closed, unless the action is about it."""
-    after = transition.state.elements
-    if after.get(SCENE) != books.scene or verb(transition) not in _PLAIN:
+    after = step.after
+    if after.get(SCENE) != books.scene or step.verb not in _PLAIN:
         return
     for key, value in books.before.items():
         was, now = _openness(value), _openness(after.get(key, ""))
-        if was and now and was != now and not names_word_of(transition.action, key):
-            yield f"{key!r} was {was}; {transition.action!r} does not name it, and it is {now}"
+        if was and now and was != now and not names_word_of(step.action, key):
+            yield f"{key!r} was {was}; {step.action!r} does not name it, and it is {now}"
 
 
-def closed_hides(books: Books, transition: Transition) -> Iterator[str]:
+def closed_hides(books: Books, step: Step) -> Iterator[str]:
     """A closed container shows no contents."""
-    after = transition.state.elements
+    after = step.after
     for key, value in after.items():
         inside = container_of(after, value)
         if inside is not None and _openness(after[inside]) == "closed":

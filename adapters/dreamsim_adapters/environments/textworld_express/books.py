@@ -1,0 +1,129 @@
+"""The books of a TextWorldExpress episode: rooms, exits, closed contents, texts read, the recipe, what was put where.
+
+In: a task and, one after another, its transitions. Out: what the rules and the goal check look up.
+Always: states are compared as collections of (name, value): two things of one name are numbered by the mapping in the
+order of the text, so their keys say nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from dreamsim.experience.books import Books, base_name
+from dreamsim.experience.parse import AnswerRules
+from dreamsim.records.episode import Transition
+from dreamsim.records.state import RESULT, SCENE, is_held
+from dreamsim.records.task import Task
+from dreamsim_adapters.environments.textworld_express.mapping import DIRECTIONS, FAILED
+from dreamsim_adapters.environments.textworld_express.teacher import recipe_of
+
+CLOSED_DOOR: Final = "closed door"
+OPEN_DOOR: Final = " open door"
+SIMON_SAYS: Final = "Simon says "
+
+Things = Counter[tuple[str, str]]
+"""(name, value) -> how often."""
+
+
+class TextWorldExpressBooks(Books):
+    """What is written down of one episode."""
+
+    def __init__(self, task: Task, rewards: AnswerRules) -> None:
+        super().__init__(task, rewards)
+        self.game = task.environment.partition("/")[2]
+        """Name of the game."""
+        self.rooms: dict[str, Things] = {}
+        """Room -> what was there when it was left, without what was held."""
+        self.exits: dict[tuple[str | None, str], str] = {}
+        """(room, way) -> the room behind it."""
+        self.contents: dict[tuple[str | None, str], Things] = {}
+        """(room, container) -> what was in it when it was last open."""
+        self.texts: dict[str, str] = {}
+        """Thing -> what reading it returned."""
+        self.recipe: dict[str, list[str]] | None = None
+        """Ingredient -> what must be done to it; None while the cookbook is unread."""
+        self.put: set[str] = set()
+        """Things put somewhere and not taken up again since."""
+        self.taken: set[str] = set()
+        """Things that were held at some time."""
+        self.command = ""
+        """peckingorder: the command that was read and still stands."""
+        self.followed = 0
+        """simonsays: commands followed so far."""
+        self._note(task.first_state.elements)
+
+    @property
+    def limited(self) -> bool:
+        """Whether only a few things can be carried."""
+        return bool(self.task.parameters.get("limitInventorySize"))
+
+    @property
+    def simon(self) -> str | None:
+        """simonsays: the command that stands; None where none is shown."""
+        said = self.before.get(RESULT, "")
+        return said.removeprefix(SIMON_SAYS) if said.startswith(SIMON_SAYS) else None
+
+    def values(self, name: str) -> list[str]:
+        """Values of the things of this name that can be seen now."""
+        if name in (SCENE, RESULT, *DIRECTIONS):
+            return []
+        return [value for key, value in self.before.items() if base_name(key) == name]
+
+    def held(self, name: str) -> list[str]:
+        """Values of the things of this name that are held."""
+        return [value for value in self.values(name) if is_held(value)]
+
+    def enter(self, transition: Transition) -> None:
+        """Go on from `transition`."""
+        after = transition.state.elements
+        if after.get(RESULT) != FAILED:
+            self._did(transition.action, after.get(RESULT, ""))
+        super().enter(transition)
+        self._note(self.before)
+
+    def _did(self, action: str, result: str) -> None:
+        verb, _, rest = action.partition(" ")
+        if verb in ("put", "take"):
+            self.command = ""  # in peckingorder, whatever is moved brings another one
+            (self.put.add if verb == "put" else self.put.discard)(rest.partition(" in ")[0])
+        elif verb in ("read", "examine") and result:
+            self.texts[rest] = result
+            if result.startswith("gather "):
+                self.recipe = recipe_of(result)
+            if rest == "instructions book":
+                self.command = result
+        if self.simon is not None and action == self.simon:
+            self.followed += 1
+
+    def _note(self, elements: Mapping[str, str]) -> None:
+        room, seen = elements.get(SCENE), things(elements)
+        if room is not None:
+            self.rooms[room] = lying(seen)
+        for key, value in elements.items():
+            if value == "open":
+                self.contents[room, key] = inside(seen, key)
+            elif key in DIRECTIONS:
+                if value != CLOSED_DOOR:
+                    self.exits[room, key] = value.removesuffix(OPEN_DOOR)
+            elif is_held(value):
+                self.taken.add(base_name(key))
+
+
+def things(elements: Mapping[str, str]) -> Things:
+    """All elements, the result line aside."""
+    return Counter((base_name(key), value) for key, value in elements.items() if key != RESULT)
+
+
+def lying(all_things: Things) -> Things:
+    """What is not held."""
+    return Counter({thing: count for thing, count in all_things.items() if not is_held(thing[1])})
+
+
+def inside(all_things: Things, container: str) -> Things:
+    """What lies in or on `container`."""
+    place = f"in {container}"
+    return Counter(
+        {thing: count for thing, count in all_things.items() if thing[1] == place or thing[1].startswith(place + " ")}
+    )

@@ -1,0 +1,74 @@
+"""The ledger of TextWorldExpress, all eight games: facts, contradictions, and whether a step ends the task.
+
+In: a task and, one after another, its transitions. Out: facts, contradictions and outcomes.
+Always: no transition of the package (version 1.1.0) is a contradiction; `benchmarks/ledger_alarms.py` counts them on
+random real episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dreamsim.experience.books import Step, meanings
+from dreamsim.experience.ledger import broken, facts_of
+from dreamsim.experience.ledger_rules import RULES as RULES_OF_ALL
+from dreamsim.experience.parse import AnswerRules
+from dreamsim.records.episode import StepOutcome, Transition
+from dreamsim.records.task import Task
+from dreamsim.records.trust import Contradiction
+from dreamsim_adapters.environments.textworld_express.books import TextWorldExpressBooks
+from dreamsim_adapters.environments.textworld_express.goals import outcome
+from dreamsim_adapters.environments.textworld_express.ledger_rules import RULES, broken_rules
+
+VERSION = "textworld_express-1"
+
+
+class TextWorldExpressLedger:
+    """Keeps the books of TextWorldExpress."""
+
+    def __init__(self, rewards: AnswerRules | None = None) -> None:
+        """`rewards` says what tasks pay: by default 1 for success and 0 for all else."""
+        self._rewards = AnswerRules() if rewards is None else rewards
+
+    @property
+    def name(self) -> str:
+        """Name and version."""
+        return VERSION
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Name of each rule -> what it says."""
+        return {**meanings(RULES_OF_ALL), **RULES}
+
+    def open(self, task: Task) -> TextWorldExpressLedgerSession:
+        """The books of one episode, with the task's first state entered."""
+        return TextWorldExpressLedgerSession(TextWorldExpressBooks(task, self._rewards))
+
+
+class TextWorldExpressLedgerSession:
+    """The books of one episode. Made by `TextWorldExpressLedger.open`."""
+
+    __slots__ = ("_books",)
+
+    def __init__(self, books: TextWorldExpressBooks) -> None:
+        self._books = books
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What is seen and held; other rooms as they were left (`thing at room`); what was read, as `text of thing`."""
+        return {**facts_of(self._books), **{f"text of {name}": text for name, text in self._books.texts.items()}}
+
+    def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
+        """Everything in `transition` that the books rule out, each rule at most once for each thing."""
+        step = Step.of(transition)
+        found = broken(RULES_OF_ALL, self._books, step)
+        own = (Contradiction(rule=rule, message=told) for rule, told in broken_rules(self._books, step))
+        return (*found, *own)
+
+    def outcome(self, transition: Transition) -> StepOutcome | None:
+        """What `transition` leads to; None where the books do not decide it."""
+        return outcome(self._books, Step.of(transition))
+
+    def see(self, transition: Transition) -> None:
+        """Enter `transition`."""
+        self._books.enter(transition)
