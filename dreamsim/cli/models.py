@@ -93,7 +93,9 @@ class Prepared:
 def prepare(role: PolicySection | ExperienceSection, name: str) -> Prepared:
     """Tokenizer, frame and provenance of a role. Blocks: reads files."""
     source = tokenizer_source(role, name)
-    trained = trained_with(Path(source))
+    # An adapter was trained last; a server's adapter is a name of its own, and no directory.
+    adapter = {} if role.adapter is None else trained_with(Path(role.adapter))
+    trained = adapter or trained_with(Path(source))
     frame = frame_of(role, name, source, trained)
     return Prepared(tokenizer=load_tokenizer(source), frame=frame, trained=trained)
 

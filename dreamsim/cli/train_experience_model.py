@@ -88,8 +88,15 @@ def main(arguments: Sequence[str]) -> int:
         )
         wanted_pool = pool if layout.retrieve != "off" else []
         output = train_experience_model(episodes, wanted_pool, encoder_from_name(given.encoder), wanted)
-    print(f"experience model written to {output}: python -m dreamsim.run --experience.model {output}")
+    print(f"experience model written to {output}: {run_command('experience', given)}")
     return 0
+
+
+def run_command(role: str, given: argparse.Namespace) -> str:
+    """The command that uses what was trained: a model, or an adapter on top of one."""
+    if not given.lora_rank:
+        return f"python -m dreamsim.run --{role}.model {given.output}"
+    return f"python -m dreamsim.run --{role}.model {given.model} --{role}.adapter {given.output}"
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from dreamsim.cli.arguments import Parser
 from dreamsim.cli.train_experience_model import (
     add_training_arguments,
     episodes_of,
+    run_command,
     train_settings,
     training_packages,
 )
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             train=train_settings(given, "train-policy", arguments),
         )
         output = train_policy(episodes, wanted)
-    print(f"policy written to {output}: python -m dreamsim.run --policy.model {output}")
+    print(f"policy written to {output}: {run_command('policy', given)}")
     return 0
 
 
