@@ -18,8 +18,8 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.roles import experiences, one_engine, prepared
-from dreamsim.cli.models import experience_settings
+from benchmarks.roles import experiences, one_engine
+from dreamsim.cli.models import experience_settings, prepare
 from dreamsim.evaluation.fidelity import DreamForeteller, Foreteller, NearestNeighbour, StepRecord, foretell
 from dreamsim.evaluation.intervals import Estimate
 from dreamsim.evaluation.report import FidelityReport, fidelity_report
@@ -92,7 +92,7 @@ async def measure(
 
         if baseline:
             await of(NearestNeighbour(store, same_environment=settings.experience.same_environment), "knn_")
-        ready = await anyio.to_thread.run_sync(prepared, settings.experience, "experience")
+        ready = await anyio.to_thread.run_sync(prepare, settings.experience, "experience")
         async with one_engine(settings, "experience", work / "vllm-fidelity.log", seeded=False) as engine:
             how = experience_settings(settings.experience, ready)
             model = ExperienceModel(engine, ready.tokenizer, how, store)

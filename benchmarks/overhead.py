@@ -5,7 +5,7 @@ Always:
 - both run in one process on the same engines, one after the other, with the prefix caches emptied before each;
 - the replay makes exactly the requests that the simulation before it made, each episode's in order and all episodes at
   once, straight into vLLM, and each answer gets as many tokens as it had;
-- the simulation does all that a run does: prompts, retrieval, parsing, telemetry, a store on disk;
+- the simulation does all that a run does: prompts, retrieval, parsing, checks, telemetry, a store on disk;
 - a first simulation warms up and is not counted.
 """
 
@@ -25,18 +25,18 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.roles import prepared
 from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.engines import Role, open_engines
-from dreamsim.cli.models import Prepared, experience_settings, policy_settings
+from dreamsim.cli.models import Prepared, experience_settings, policy_settings, prepare
 from dreamsim.cli.tasks import experience_file, load_tasks
+from dreamsim.cli.trust import open_checks
 from dreamsim.engines.vllm_local import VllmEngine
 from dreamsim.evaluation.intervals import Estimate, over_seeds
 from dreamsim.experience.environment import DreamEnvironment
 from dreamsim.experience.model import ExperienceModel
 from dreamsim.flow.source import CyclingTasks
 from dreamsim.protocols import Engine
-from dreamsim.records.completion import Completion, GenerationRequest
+from dreamsim.records.completion import Completion, GenerationRequest, Sampling
 from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.measured import MeasuredEngine, MeasuredRetriever
@@ -55,7 +55,8 @@ class Request:
 
     engine: VllmEngine
     prompt: NDArray[np.int32]
-    sampling: Any
+    sampling: Sampling
+    adapter: str | None
     tokens: int
 
 
@@ -76,36 +77,23 @@ class Recording:
         return sum(len(requests) for requests in self.episodes.values())
 
 
-class RecordingEngine:
-    """Notes what goes through an engine."""
+class RecordingEngine(MeasuredEngine):
+    """An engine as a run measures it, that also notes what goes through it."""
 
-    def __init__(self, engine: VllmEngine) -> None:
-        self._engine = engine
-        self.recording = Recording()
-
-    @property
-    def name(self) -> str:
-        """As the engine's."""
-        return self._engine.name
-
-    @property
-    def version(self) -> str:
-        """As the engine's."""
-        return self._engine.version
-
-    @property
-    def max_model_len(self) -> int:
-        """As the engine's."""
-        return self._engine.max_model_len
+    def __init__(self, engine: VllmEngine, telemetry: Telemetry, recording: Recording) -> None:
+        super().__init__(engine, telemetry)
+        self._bare = engine
+        self._recording = recording
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Answer `request`, and note it."""
-        completion = await self._engine.generate(request)
-        self.recording.episodes[request.request_id[:ID_LENGTH]].append(
+        """Answer `request`, count it and note it."""
+        completion = await super().generate(request)
+        self._recording.episodes[request.request_id[:ID_LENGTH]].append(
             Request(
-                engine=self._engine,
+                engine=self._bare,
                 prompt=request.prompt_token_ids,
                 sampling=request.sampling,
+                adapter=request.adapter,
                 tokens=len(completion.token_ids),
             )
         )
@@ -133,7 +121,9 @@ async def replay(recording: Recording) -> float:
                 skip_clone=True,
             )
             prompt = {"type": "token", "prompt_token_ids": request.prompt.tolist()}
-            async for output in request.engine._llm.generate(prompt, wanted, f"replay-{name}-{number}"):
+            adapter = request.engine._adapter(request.adapter)
+            outputs = request.engine._llm.generate(prompt, wanted, f"replay-{name}-{number}", lora_request=adapter)
+            async for output in outputs:
                 generated += len(output.outputs[0].token_ids)
         return generated
 
@@ -162,28 +152,28 @@ class Stage:
 
     async def simulate(self, number: int) -> tuple[float, Recording]:
         """Seconds from the first admission to the last stored episode, and the requests made."""
-        recorders = {role: RecordingEngine(engine) for role, engine in self.engines.items()}
-        recording = recorders["policy"].recording
-        recorders["experience"].recording = recording  # one sequence of requests per episode, whoever asked
+        recording = Recording()  # one sequence of requests per episode, whoever asked
         settings, telemetry = self.settings, Telemetry()
         directory = self.work / f"overhead-{number}"
-        async with open_store(directory / "store.sqlite", encoder=settings.store.encoder) as store:
+        async with (
+            open_checks(settings, telemetry) as checks,
+            open_store(directory / "store.sqlite", encoder=settings.store.encoder) as store,
+        ):
             path = experience_file(settings)
             if path is not None:
                 await import_jsonl(path, store)
                 await store.flush()
 
             def measured(role: Role) -> Engine:
-                return MeasuredEngine(recorders[role], telemetry)
+                return RecordingEngine(self.engines[role], telemetry, recording)
 
             playing, dreaming = self.ready["policy"], self.ready["experience"]
             policy = LanguageModelPolicy(
                 measured("policy"), playing.tokenizer, policy_settings(settings.policy, playing)
             )
             how = experience_settings(settings.experience, dreaming)
-            model = ExperienceModel(
-                measured("experience"), dreaming.tokenizer, how, MeasuredRetriever(store, telemetry)
-            )
+            searched = MeasuredRetriever(store, telemetry)
+            model = ExperienceModel(measured("experience"), dreaming.tokenizer, how, searched, checks=checks)
             simulator = Simulator(
                 environment=DreamEnvironment(model),
                 policy=policy,
@@ -212,8 +202,8 @@ async def measure(
     """The ratio over the rounds, and the seconds it comes from."""
     tasks = await anyio.to_thread.run_sync(load_tasks, settings)
     ready: dict[Role, Prepared] = {
-        "policy": await anyio.to_thread.run_sync(prepared, settings.policy, "policy"),
-        "experience": await anyio.to_thread.run_sync(prepared, settings.experience, "experience"),
+        "policy": await anyio.to_thread.run_sync(prepare, settings.policy, "policy"),
+        "experience": await anyio.to_thread.run_sync(prepare, settings.experience, "experience"),
     }
     simulated: list[float] = []
     bare: list[float] = []

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.roles import one_engine, prepared
+from benchmarks.roles import one_engine
 from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.engines import model_source
-from dreamsim.cli.models import policy_settings
+from dreamsim.cli.models import policy_settings, prepare
 from dreamsim.evaluation.intervals import Estimate, proportion
 from dreamsim.flow.source import CyclingTasks
 from dreamsim.runtime.config import Settings
@@ -34,7 +34,7 @@ async def measure(settings: Settings, work: Path, *, games: int) -> tuple[dict[s
     """Estimates by key, and episodes by outcome."""
     from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 
-    ready = await anyio.to_thread.run_sync(prepared, settings.policy, "policy")
+    ready = await anyio.to_thread.run_sync(prepare, settings.policy, "policy")
     run = await anyio.to_thread.run_sync(run_name, settings, games)
     async with open_store(work / "policy.sqlite", encoder=None) as store, TextWorldExpressEnvironment() as environment:
         tasks = await environment.tasks(fold="test", count=games)

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import anyio
 
-from dreamsim.cli.engines import Role, model_source, tokenizer_source
-from dreamsim.cli.models import Prepared, frame_of, trained_with
+from dreamsim.cli.engines import Role, model_source
 from dreamsim.cli.tasks import experience_file
-from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.engines.vllm_local import VllmEngine, open_vllm_engine
 from dreamsim.engines.vllm_settings import VllmSettings
-from dreamsim.runtime.config import ExperienceSection, PolicySection, Settings
+from dreamsim.runtime.config import Settings
 from dreamsim.store.jsonl import import_jsonl
 from dreamsim.store.store import Store, open_store
 
@@ -52,11 +50,3 @@ async def one_engine(settings: Settings, role: Role, log: Path, *, seeded: bool)
     )
     async with open_vllm_engine(wanted, log_path=log) as engine:
         yield engine
-
-
-def prepared(section: PolicySection | ExperienceSection, role: Role) -> Prepared:
-    """Tokenizer and prompt frame of a role. Blocks."""
-    source = tokenizer_source(section, role)
-    trained = trained_with(Path(source))
-    frame = frame_of(section, role, source, trained)
-    return Prepared(tokenizer=load_tokenizer(source), frame=frame, trained=trained)
