@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamsim.records.batch import Batch
 from dreamsim.records.completion import ChatAnswer, Completion, Decision, GenerationRequest
 from dreamsim.records.episode import Episode, Purpose, Source, StepOutcome, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
+from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction, Verdict
+from dreamsim.records.weights import WeightsUpdate
 
 
 class Tokenizer(Protocol):
@@ -304,4 +308,43 @@ class TaskSource(Protocol):
 
     def assignments(self) -> AsyncIterator[Assignment]:
         """Every episode to run, in order; ends when there is nothing more to do."""
+        ...
+
+
+class Trainer(Protocol):
+    """Learns from batches. Every method blocks: `flow.learning` calls them in a thread, one at a time."""
+
+    @property
+    def name(self) -> str:
+        """The algorithm's name, for provenance."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Version of the weights: 0 at first, one more after every `step`."""
+        ...
+
+    def step(self, batch: Batch) -> UpdateMetrics:
+        """Learn from `batch`.
+
+        Raises:
+            UsageError: the batch lacks what the algorithm needs.
+        """
+        ...
+
+    def publish(self, directory: Path) -> WeightsUpdate:
+        """Write the present weights into `directory` as an engine loads them. It is complete when this returns."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write all that `load` needs to go on exactly; what `directory` held before is replaced as a whole."""
+        ...
+
+    def load(self, directory: Path) -> None:
+        """Go on from what `save` wrote, in a trainer made with the same model and settings: steps that follow give the
+        same weights and metrics (but for times) as if nothing had been interrupted.
+
+        Raises:
+            ConfigurationError: it was saved by another algorithm or with other settings.
+        """
         ...
