@@ -1,4 +1,4 @@
-"""benchmarks/results/main-job.json: every figure with what is needed to believe it or to measure it again.
+"""benchmarks/results/*.json: every figure with what is needed to believe it or to measure it again.
 
 In: estimates. Out: the file, with the figures replaced that were measured now and all others as they were.
 Always: each figure names value, interval, sample size, seeds, command, commit and machine; `dirty` commits say so.
@@ -28,12 +28,13 @@ def record(
     seeds: Sequence[int],
     ledger: Path = LEDGER,
     more: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
 ) -> None:
-    """Write `figures`; `more` goes beside each value."""
+    """Write `figures`; `more` goes beside each value, and so does `command`, by default that of the main job."""
     known: dict[str, Any] = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
     common = {
         "seeds": list(seeds),
-        "command": " ".join(["python", "-m", "benchmarks.main_job", *sys.argv[1:]]),
+        "command": " ".join(command or ["python", "-m", "benchmarks.main_job", *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine(),
     }
