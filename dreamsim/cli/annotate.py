@@ -22,6 +22,7 @@ from dreamsim.cli.asking import (
     check_asking_arguments,
     cost_lines,
     each,
+    log_path_of,
     open_chat,
     patience_of,
 )
@@ -116,7 +117,7 @@ async def annotate_file(given: argparse.Namespace) -> int:
     prompt = await to_thread.run_sync(load_prompt, "annotate", given.prompts)
     episodes = (await to_thread.run_sync(lambda: list(read_jsonl(given.input))))[: given.limit]
     files = await to_thread.run_sync(lambda: GrowingFiles(Path(given.output), verb="annotate"))
-    async with open_chat(given) as teacher:
+    async with open_chat(given, log_path=log_path_of(files)) as teacher:
         await annotate(episodes, files, teacher, prompt, concurrency=given.concurrency, patience=patience_of(given))
     print(report(files, given))
     return 1 if files.tally.failed else 0

@@ -1,4 +1,4 @@
-"""What the verbs that ask a model behind a URL have in common: flags, the work itself, and what it cost.
+"""What the verbs that ask a model have in common: flags, the work itself, and what it cost.
 
 In: command-line arguments and items of work. Out: an open model, work done by so many workers, lines of a report.
 Always: a model that can no longer be asked ends the verb with what it said; what was done by then is kept.
@@ -9,15 +9,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
+from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from dreamsim.cli.growing_files import GrowingFiles
-from dreamsim.engines.chat import HttpChat
+from dreamsim.engines.chat import EngineChat, HttpChat
 from dreamsim.engines.openai_http import HttpSettings, open_http_engine
+from dreamsim.engines.tokenizers import chat_frame, load_tokenizer
+from dreamsim.engines.vllm_settings import VllmSettings
 from dreamsim.errors import EngineError, UsageError
 from dreamsim.experience.questions import Patience
 from dreamsim.protocols import ChatModel
@@ -42,8 +46,8 @@ def add_asking_arguments(
     def own(name: str, **more: object) -> None:
         parser.add_argument(f"--{prefix}{name}", dest=name.replace("-", "_"), **more)  # type: ignore[arg-type]
 
-    own("url", required=True, help="an OpenAI-compatible server, as https://host/v1")
-    own("model", required=True, help=f"the {who}, as the server calls it")
+    own("url", help="an OpenAI-compatible server, as https://host/v1 (default: vLLM in this process)")
+    own("model", required=True, help=f"the {who}: as the server calls it; without a server a directory or hub name")
     own("api-key-variable", default="OPENAI_API_KEY", help="environment variable with the key")
     own("max-tokens", type=int, default=max_tokens, help=f"longest answer (default {max_tokens} tokens)")
     own("temperature", type=float, default=temperature, help=f"of sampling (default {temperature:g})")
@@ -59,6 +63,8 @@ def check_asking_arguments(parser: argparse.ArgumentParser, given: argparse.Name
     """Raises: UsageError: a number is out of range."""
     if given.concurrency < 1 or given.attempts < 1:
         raise UsageError(f"{parser.prog}: --concurrency and --attempts must be at least 1")
+    if given.max_tokens < 1 or given.temperature < 0:
+        raise UsageError(f"{parser.prog}: the longest answer has at least 1 token, and no temperature is below 0")
 
 
 def patience_of(given: argparse.Namespace) -> Patience:
@@ -66,18 +72,39 @@ def patience_of(given: argparse.Namespace) -> Patience:
     return Patience(attempts=given.attempts, temperature=given.temperature, retry_temperature=RETRY_TEMPERATURE)
 
 
+def log_path_of(files: GrowingFiles) -> Path:
+    """Where a model in this process writes its output: beside what the verb writes."""
+    return files.output.with_name(files.output.name + ".vllm.log")
+
+
 @asynccontextmanager
-async def open_chat(given: argparse.Namespace) -> AsyncIterator[ChatModel]:
-    """The model that the flags name.
+async def open_chat(given: argparse.Namespace, *, log_path: Path) -> AsyncIterator[ChatModel]:
+    """The model that the flags name; one in this process writes its output to `log_path`.
 
     Raises:
-        ConfigurationError: it cannot be reached, refuses the key, or does not have the model.
+        ConfigurationError: it cannot be reached or started, refuses the key, or does not have the model.
+        MissingExtraError: it is to run in this process, and vLLM is not installed.
     """
+    if given.url is None:
+        async with _open_local(given, log_path) as chat:
+            yield chat
+        return
     server = HttpSettings(
         url=given.url, model=given.model, concurrency=given.concurrency, api_key_variable=given.api_key_variable
     )
     async with open_http_engine(server) as engine:
         yield HttpChat(engine, max_tokens=given.max_tokens, timeout_s=given.timeout)
+
+
+@asynccontextmanager
+async def _open_local(given: argparse.Namespace, log_path: Path) -> AsyncIterator[ChatModel]:
+    from dreamsim.engines.vllm_local import open_vllm_engine
+
+    tokenizer = await to_thread.run_sync(load_tokenizer, given.model)
+    settings = VllmSettings(model=given.model, json_schemas=True, logprobs=False, max_num_seqs=given.concurrency)
+    async with open_vllm_engine(settings, log_path=log_path) as engine:
+        frame = partial(chat_frame, given.model)
+        yield EngineChat(engine, tokenizer, frame, max_tokens=given.max_tokens, timeout_s=given.timeout)
 
 
 async def each(

@@ -26,6 +26,7 @@ from dreamsim.cli.asking import (
     check_asking_arguments,
     cost_lines,
     each,
+    log_path_of,
     open_chat,
     patience_of,
 )
@@ -189,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--seed", type=int, default=0, help="of that chance, of sampling and of the intervals (default 0)"
     )
+    made.add_argument("--keep", action="store_true", help="also add the mean scores to the episodes in the store")
     made.add_argument("--episodes", type=Path, metavar="FILE.jsonl", help="also write the episodes with their scores")
     add_asking_arguments(made, who="judge", prefix="judge.", max_tokens=1024, temperature=0.0)
     return made
@@ -201,6 +203,10 @@ def main(arguments: Sequence[str]) -> int:
     check_asking_arguments(made, given)
     if given.steps is not None and given.steps < 1:
         raise UsageError("dreamsim judge: --steps must be at least 1")
+    if given.keep and _is_jsonl(given.source):
+        raise UsageError(
+            "dreamsim judge: --keep adds scores to a store, and SOURCE is a file of episodes: --episodes FILE"
+        )
     return anyio.run(judge_source, given)
 
 
@@ -210,7 +216,7 @@ async def judge_source(given: argparse.Namespace, ledgers: Ledgers = ledger_for)
     episodes = await _episodes(given)
     steps = [step for episode in episodes for step in chosen_steps(episode, given.steps, seed=given.seed)]
     files = await to_thread.run_sync(lambda: GrowingFiles(Path(given.scores), verb="judge"))
-    async with open_chat(given) as model:
+    async with open_chat(given, log_path=log_path_of(files)) as model:
         judge = Judge(model, prompt, patience=patience_of(given), seed=given.seed)
         await to_thread.run_sync(check_judge, files.output, judge.name)
         await judge_steps(steps, files, judge, concurrency=given.concurrency)
@@ -221,6 +227,10 @@ async def judge_source(given: argparse.Namespace, ledgers: Ledgers = ledger_for)
     if judged:
         Console(highlight=False).print(figures_table(report))
     print("\n".join(cost_lines(files, given)))
+    if given.keep:
+        async with open_store(store_of(given.source, None), encoder=None) as store:
+            scored = await store.score(episode_quality(judged))
+        print(f"{given.source}: {scored:,} episodes now have these scores")
     if given.episodes is not None:
         await export_jsonl(given.episodes, _each(with_quality(episodes, judged)))
         print(f"{given.episodes}: {len(episodes):,} episodes with their scores")
@@ -229,7 +239,7 @@ async def judge_source(given: argparse.Namespace, ledgers: Ledgers = ledger_for)
 
 async def _episodes(given: argparse.Namespace) -> list[Episode]:
     wanted: Any = None if given.kind == "any" else given.kind
-    if ".jsonl" in Path(given.source).name:
+    if _is_jsonl(given.source):
         read = await to_thread.run_sync(lambda: list(read_jsonl(given.source)))
         found = [episode for episode in read if wanted in (None, episode.source)][: given.limit]
     else:
@@ -240,6 +250,10 @@ async def _episodes(given: argparse.Namespace) -> list[Episode]:
             f"{given.source} has no {given.kind} episodes" if wanted else f"{given.source} has no episodes"
         )
     return found
+
+
+def _is_jsonl(source: str) -> bool:
+    return ".jsonl" in Path(source).name
 
 
 async def _each(episodes: Sequence[Episode]) -> AsyncIterator[Episode]:

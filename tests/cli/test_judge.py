@@ -192,6 +192,18 @@ async def test_a_store_can_be_judged(tmp_path: Path) -> None:
     assert len(asked) == STEPS
 
 
+async def test_scores_can_be_added_to_the_episodes_in_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    async with open_store(path, encoder=None) as store:
+        await store.add_all([dataclasses.replace(EPISODES[0], quality={"consistency": 0.75})])
+    async with judging() as (url, _):
+        assert await judged(path, url, "--keep") == 0
+    async with open_store(path, encoder=None, read_only=True) as store:
+        found = await store.episode("e0")
+    assert found is not None
+    assert (found.quality["consistency"], found.quality["judge_informativeness"]) == (0.75, 0.5)
+
+
 async def test_only_some_steps_can_be_judged(source: Path) -> None:
     async with judging() as (url, asked):
         await judged(source, url, "--steps", "1")
@@ -205,7 +217,9 @@ def test_the_same_seed_draws_the_same_steps() -> None:
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--judge\.url"):
-        main(["a", "b", "--judge.model", "m"])
+    with pytest.raises(UsageError, match=r"--judge\.model"):
+        main(["a", "b", "--judge.url", "http://x/v1"])
     with pytest.raises(UsageError, match="--steps must be at least 1"):
         main(["a", "b", "--judge.url", "http://x/v1", "--judge.model", "m", "--steps", "0"])
+    with pytest.raises(UsageError, match="--keep adds scores to a store"):
+        main(["a.jsonl", "b", "--judge.url", "http://x/v1", "--judge.model", "m", "--keep"])
