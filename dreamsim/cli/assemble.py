@@ -52,7 +52,9 @@ async def assembled(
     """
     async with AsyncExitStack() as opened:
         tasks = await tasks_of(settings)
-        store = await opened.enter_async_context(open_store(directory.store, encoder=settings.store.encoder))
+        store = await opened.enter_async_context(
+            open_store(directory.store, encoder=settings.store.encoder, quality=settings.store.filter.rule)
+        )
         finished = await store.finished_ids(directory.run)
         if finished and not directory.resumed:
             raise UsageError(

@@ -175,6 +175,8 @@ def experience_settings(role: ExperienceSection, prepared: Prepared) -> Experien
         retry_temperature=role.retry_temperature,
         top_p=role.top_p,
         samples=role.samples,
+        sources=role.balance.sources,
+        balance=role.balance.rule,
         same_environment=role.same_environment,
         adapter=_adapter(role, "experience"),
     )

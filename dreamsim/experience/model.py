@@ -26,6 +26,7 @@ from dreamsim.experience.grounding import taken_really
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.experience.prompt import ExperiencePrompt, PromptLayout
 from dreamsim.protocols import Engine, Retriever, StateLedger, Tokenizer, Verifier
+from dreamsim.records.balance import NO_BALANCE, Balance
 from dreamsim.records.episode import Source, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import StateMemory, changes
@@ -54,6 +55,8 @@ class ExperienceSettings:
     """Outputs asked for until one can be kept."""
     sources: tuple[Source, ...] = ("real",)
     """Which experiences may be retrieved."""
+    balance: Balance = NO_BALANCE
+    """Which of the similar ones are preferred."""
     same_environment: bool = True
     """Whether only experiences of the task's own environment are retrieved."""
     adapter: str | None = None
@@ -123,6 +126,7 @@ class ExperienceModel:
             k=k,
             environment=task.environment if self._settings.same_environment else None,
             sources=self._settings.sources,
+            balance=self._settings.balance,
             exclude_task=task.key,
         )
 
@@ -247,5 +251,8 @@ class Dream:
             seed=seed_of(self._seed, "reality"),
         )
         checks.count.grounded()
-        trust = dataclasses.replace(transition.trust, grounded=True)
+        # What is real is not wrong; features and rejected samples tell why reality was asked.
+        trust = dataclasses.replace(
+            transition.trust, grounded=True, uncertainty=0.0, contradictions=(), verdict=None, cached=False
+        )
         return Foretold(transition=dataclasses.replace(real[-1], samples=transition.samples, trust=trust), real=real)

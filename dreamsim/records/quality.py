@@ -59,8 +59,15 @@ def kept_contradictions(transitions: Sequence[Transition]) -> int:
 
 
 def is_verified(transitions: Sequence[Transition]) -> bool:
-    """Whether a verifier confirmed how the episode ended, and contradicts no step as it was kept."""
-    if not transitions or verdict_of(transitions[-1]) != transitions[-1].outcome:
+    """Whether a verifier confirmed how the episode ended, and contradicts no step as it was kept.
+
+    A last step that the real environment answered (`Trust.grounded`) needs no verifier.
+    """
+    if not transitions:
+        return False
+    last = transitions[-1]
+    grounded = last.trust is not None and last.trust.grounded
+    if not grounded and verdict_of(last) != last.outcome:
         return False
     return all(verdict_of(step) in (None, step.outcome) for step in transitions)
 

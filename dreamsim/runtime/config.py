@@ -25,6 +25,7 @@ from dreamsim.runtime.setting import (
     none_word,
     setting,
 )
+from dreamsim.runtime.store_settings import BalanceSection, FilterSection
 from dreamsim.runtime.trust_settings import CacheSection, CheckSection, GateSection, VerifySection
 
 TINY = "tiny"
@@ -201,6 +202,7 @@ class ExperienceSection(RoleSection):
     cache: CacheSection = Field(default_factory=CacheSection)
     verify: VerifySection = Field(default_factory=VerifySection)
     gate: GateSection = Field(default_factory=GateSection)
+    balance: BalanceSection = Field(default_factory=BalanceSection)
 
 
 class StoreSection(Section):
@@ -215,6 +217,7 @@ class StoreSection(Section):
     experiences: OptionalText = setting(
         "shipped", "real experiences imported at start: a .jsonl or .jsonl.xz, `shipped`, or none"
     )
+    filter: FilterSection = Field(default_factory=FilterSection)
 
 
 class TasksSection(Section):

@@ -72,9 +72,10 @@ class Admission:
         """At most `k` of `hits`: those that the query's balance prefers, the most similar first."""
         hits = sorted(hits, key=lambda hit: (-hit.similarity, hit.step))
         balance = query.balance
-        if len(hits) <= query.k or not (balance.weighs or balance.real_share):
-            return hits[: query.k]
         standings = [self._admitted[hit.episode] for hit in hits]
+        enough = sum(standing.real for standing in standings[: query.k]) >= balance.least_real(query.k)
+        if len(hits) <= query.k or (enough and not balance.weighs):
+            return hits[: query.k]
         numbers = np.array([hit.episode for hit in hits], dtype=np.float64)
         started = np.array([standing.started_at for standing in standings])
         similar = np.array([hit.similarity for hit in hits])

@@ -59,6 +59,7 @@ def test_scores_that_checks_imply_are_scores_an_episode_may_have(episode: Episod
         ([step("success", told(None))], False),
         ([step(trust=told("running"))], True),
         ([step(trust=told("success")), step("success", told("success"))], False),
+        ([step("success", Trust(grounded=True))], True),
     ],
 )
 def test_an_episode_is_verified_if_its_end_is_confirmed_and_no_step_denied(
