@@ -22,6 +22,7 @@ from dreamsim.cli.arguments import Parser, add_store_arguments, latest_run, stor
 from dreamsim.errors import UsageError
 from dreamsim.records.episode import EPISODE_OUTCOMES, PURPOSES, SOURCES, Episode, Transition
 from dreamsim.records.state import StateMemory, changes
+from dreamsim.records.trust import Trust
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
 
@@ -151,11 +152,32 @@ def _step(number: int, transition: Transition, memory: StateMemory) -> Iterator[
         facts.append(f"done: {transition.outcome}")
     if transition.samples != 1:
         facts.append(f"{transition.samples} samples")
+    if transition.trust is not None and transition.trust.cached:
+        facts.append("from the transition cache")
     if transition.retrieved:
         facts.append("shown: " + ", ".join(transition.retrieved))
     if decision is not None and decision.completion is not None and decision.completion.version:
         facts.append(f"policy version {decision.completion.version}")
     yield safe("   " + "; ".join(facts), "dim")
+    if transition.trust is not None:
+        yield from (safe(f"   {said}", "yellow") for said in _doubts(transition, transition.trust))
+
+
+def _doubts(transition: Transition, trust: Trust) -> Iterator[str]:
+    """What the run-time checks found against a step, or in place of one; nothing of a step that passed them."""
+    for found in trust.rejected:
+        yield f"sampled again, {found.rule}: {found.message}"
+    for found in trust.contradictions:
+        yield f"contradicts, {found.rule}: {found.message}"
+    if trust.verdict is not None and trust.disagrees(transition.outcome):
+        claimed = transition.outcome if trust.claimed is None else trust.claimed
+        kept = "" if trust.claimed is None else ", which counts"
+        reason = f": {trust.verdict.reason}" if trust.verdict.reason else ""
+        yield f"the model said {claimed}, {trust.verdict.verifier} says {trust.verdict.outcome}{kept}{reason}"
+    if trust.uncertainty is not None:
+        yield f"wrong with a chance of {trust.uncertainty:.2f}"
+    if trust.grounded:
+        yield "answered by the real environment"
 
 
 def _indented(lines: Sequence[str], indent: str) -> Iterator[Text]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dreamsim.records.completion import Completion, Decision
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Contradiction, Trust, Verdict
 from dreamsim.run import main as run_main
 from dreamsim.store.store import open_store
 
@@ -178,3 +180,19 @@ def test_a_bad_line_is_named_and_skipped_only_on_request(
             return (await store.counts()).episodes
 
     assert anyio.run(count) == 1
+
+
+def test_a_step_says_what_the_checks_found_against_it() -> None:
+    trust = Trust(
+        rejected=(Contradiction(rule="one_place", message="the egg is in two places"),),
+        verdict=Verdict(verifier="ledger:x", outcome="running", reason="the egg is raw"),
+        claimed="success",
+        uncertainty=0.25,
+        cached=True,
+    )
+    step = dataclasses.replace(EPISODE.transitions[0], outcome="running", trust=trust)
+    shown = "\n".join(text.plain for text in describe(dataclasses.replace(EPISODE, transitions=(step,))))
+    assert "sampled again, one_place: the egg is in two places" in shown
+    assert "the model said success, ledger:x says running, which counts: the egg is raw" in shown
+    assert "wrong with a chance of 0.25" in shown
+    assert "from the transition cache" in shown

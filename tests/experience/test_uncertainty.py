@@ -300,7 +300,7 @@ async def test_reality_takes_the_same_actions_and_answers_in_the_models_place() 
     assert house.taken == [["take egg", "wave"]]
     assert real.state.elements["wave"] == "done"
     assert real.trust is not None
-    assert real.trust.grounded
+    assert (real.trust.grounded, real.trust.uncertainty) == (True, 0.0)
     assert "wave: done" in asked.prompt(6)
     assert model._checks.count.figures.grounded == 1
 
