@@ -83,6 +83,7 @@ class Simulator:
         seed: int = 0,
         episode_seconds: float | None = None,
         finished: Container[str] = (),
+        generation: int = 1,
         buffer: int = 256,
         stuck_seconds: float = STUCK_SECONDS,
         clock: Clock | None = None,
@@ -101,6 +102,7 @@ class Simulator:
             seed: root of all seeds.
             episode_seconds: most time for the steps of one episode; None is no limit.
             finished: ids of episodes not to run again, when resuming.
+            generation: of dreamed episodes: 1 + the greatest generation of what their model was trained on.
             buffer: finished episodes that may wait for the consumer before admission is held.
             stuck_seconds: an episode that waits this long for one thing is named in `Snapshot.stuck`.
             clock: tells the time; the machine's if left out. Not together with `telemetry`.
@@ -117,7 +119,9 @@ class Simulator:
             raise ConfigurationError("give clock or telemetry, not both: a telemetry has its own clock")
         self.telemetry: Telemetry = Telemetry(clock=clock) if telemetry is None else telemetry
         """What happens in the run: `simulator.telemetry.snapshot()`."""
-        self._settings = RolloutSettings(run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds)
+        self._settings = RolloutSettings(
+            run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds, generation=generation
+        )
         self._environment = environment
         self._policy = policy
         self._tasks = tasks

@@ -43,6 +43,8 @@ class Roles:
     """The dreamed environment."""
     policy: Policy
     """The agent."""
+    generation: int = 1
+    """Of what is dreamed: 1 + the greatest generation of what the experience model was trained on."""
 
 
 @asynccontextmanager
@@ -75,7 +77,8 @@ async def open_roles(
             MeasuredRetriever(retriever, telemetry),
             checks=checks,
         )
-        yield Roles(environment=DreamEnvironment(model), policy=policy)
+        generation = 1 + _told(dreaming.trained, "generation", 0)
+        yield Roles(environment=DreamEnvironment(model), policy=policy, generation=generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

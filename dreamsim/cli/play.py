@@ -181,6 +181,7 @@ class _Sitting:
             max_steps=run.max_steps,
             seed=run.seed,
             episode_seconds=run.episode_timeout_s,
+            generation=parts.roles.generation,
             finished=parts.finished,
             telemetry=self._telemetry,
         )

@@ -51,12 +51,16 @@ class RolloutSettings:
     """An episode that is not over after this many steps is truncated."""
     episode_seconds: float | None = None
     """Most time for the steps of one episode; None is no limit."""
+    generation: int = 1
+    """Of dreamed episodes: 1 + the greatest generation of what the experience model was trained on."""
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise ConfigurationError("max_steps must be at least 1: an episode without a step says nothing")
         if self.episode_seconds is not None and self.episode_seconds <= 0:
             raise ConfigurationError("episode_seconds must be positive; leave it out for no limit")
+        if self.generation < 1:
+            raise ConfigurationError("generation must be at least 1: 0 is what really happened")
 
     def episode_id(self, assignment: Assignment) -> str:
         """The id that the assignment's episode will have."""
@@ -154,6 +158,7 @@ class Rollout:
             experience_model=self._environment.name if source == "dreamed" else "",
             started_at=started_at,
             duration_s=duration_s,
+            generation=self.settings.generation if source == "dreamed" else 0,
             quality=trust_scores(transitions),
         )
 

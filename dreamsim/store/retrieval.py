@@ -277,6 +277,8 @@ class IndexService:
             log.warning("store.index.not_saved", reason=str(error))
 
     def _save_and_close(self) -> None:
+        if self.index.admission.filtered:
+            log.info("store.index.filtered", **self.index.admission.filtered)
         if self._loaded and (self.index.unsaved or self.rebuilt is not None):
             self._save()
         if self._connection is not None:

@@ -119,7 +119,18 @@ def test_the_gold_path_ends_in_success_with_reward_1() -> None:
 def test_an_episode_says_who_played_it_where() -> None:
     dreamed, real = play(ScriptedEnvironment()), play(Interrupted())
     assert (dreamed.policy, dreamed.source, dreamed.experience_model) == ("scripted-policy-1", "dreamed", "scripted-1")
+    assert (dreamed.generation, real.generation) == (1, 0)
     assert (real.source, real.experience_model) == ("real", "")
+
+
+def test_what_a_model_trained_on_dreams_dreams_is_a_generation_further() -> None:
+    rollout = Rollout(
+        environment=ScriptedEnvironment(),
+        policy=ScriptedPolicy(),
+        settings=RolloutSettings(run="r", generation=3),
+        telemetry=Telemetry(clock=VirtualClock()),
+    )
+    assert rollout.lost(Assignment(task=TASK)).generation == 3
 
 
 def test_every_transition_keeps_the_decision_that_led_to_it() -> None:
@@ -249,7 +260,7 @@ def _raise(task: Task) -> tuple[str, ...]:
     raise EngineError("the engine's process is gone", recoverable=False)
 
 
-@pytest.mark.parametrize("settings", [{"max_steps": 0}, {"episode_seconds": 0.0}])
+@pytest.mark.parametrize("settings", [{"max_steps": 0}, {"episode_seconds": 0.0}, {"generation": 0}])
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         RolloutSettings(run="r", **settings)  # type: ignore[arg-type]

@@ -107,7 +107,10 @@ def train_experience_model(
         "tokens": int(sum(len(sample.input_ids) for sample in made)),
     }
     output = train(model, pretrained, made, replace(wanted.train, provenance=provenance))
-    write_prompting(output, prompting_of(wanted.layout, max_tokens=wanted.answer_tokens))
+    # What it dreams is one generation further from reality than the furthest of what it has seen.
+    generation = max(episode.generation for episode in (*episodes, *pool))
+    told = prompting_of(wanted.layout, max_tokens=wanted.answer_tokens)
+    write_prompting(output, told | {"generation": generation})
     return output
 
 
