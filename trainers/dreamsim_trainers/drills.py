@@ -125,8 +125,14 @@ def _change(values: dict[str, str], kind: str, thing: str, place: str) -> bool:
         values[thing] = f"in {place} {extra}".strip()
     elif kind == "open" and place_value == "closed":
         values[place] = "open"
-    elif kind == "close" and place_value == "open" and not any(v.startswith(f"in {place}") for v in values.values()):
+    elif kind == "close" and place_value == "open" and _is_empty(place, values):
         values[place] = "closed"
     else:
         return False
     return True
+
+
+def _is_empty(place: str, values: dict[str, str]) -> bool:
+    """Whether nothing lies in `place`; what lies in a place whose longer name begins with the same words does not."""
+    within = {f"in {place}", *(f"in {place} {extra}" for extra in _OTHER_VALUES)}
+    return within.isdisjoint(values.values())
