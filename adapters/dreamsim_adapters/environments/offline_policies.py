@@ -71,15 +71,16 @@ def whole_path(task: Task, path: Sequence[str], dice: random.Random) -> Sequence
 class GoldPolicy:
     """Plays the solution that the environment knows."""
 
-    def __init__(self, gold_path: GoldPaths, *, kept: Kept = whole_path) -> None:
+    def __init__(self, gold_path: GoldPaths, *, kept: Kept = whole_path, name: str = "gold-1") -> None:
         """`kept`: says what of the path is played."""
         self._gold_path = gold_path
+        self._name = name
         self._kept = kept
 
     @property
     def name(self) -> str:
         """Name and version."""
-        return "gold-1"
+        return self._name
 
     def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
         """Someone who follows the path and fails with PolicyError when it ends too early."""
@@ -89,6 +90,10 @@ class GoldPolicy:
 class RandomPolicy:
     """Takes any action that can be taken: first a verb, then one of its actions."""
 
+    def __init__(self, *, rare: float = RARE_WEIGHT) -> None:
+        """`rare`: weight of each verb that only looks."""
+        self._rare = rare
+
     @property
     def name(self) -> str:
         """Name and version."""
@@ -96,7 +101,7 @@ class RandomPolicy:
 
     def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
         """Someone who acts at random."""
-        return _Wanderer(_dice(seed))
+        return _Wanderer(_dice(seed), self._rare)
 
 
 class MixedPolicy:
@@ -156,8 +161,17 @@ class RestlessPolicy:
     """Random, but does again what it did a while ago and tries what cannot work: rooms and containers are seen many
     times, and many actions are taken from one state."""
 
-    def __init__(self, vocabulary: Vocabulary, mistakes: Mistakes, *, again: float = 0.3, share: float = 0.25) -> None:
-        """`again`: the chance of an action of the last few steps; `share`: of one that cannot work."""
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        mistakes: Mistakes,
+        *,
+        again: float = 0.3,
+        share: float = 0.25,
+        rare: float = RARE_WEIGHT,
+    ) -> None:
+        """`again`: the chance of an action of the last few steps; `share`: of one that cannot work; `rare` as above."""
+        self._rare = rare
         self._vocabulary = vocabulary
         self._mistakes = mistakes
         self._again = again
@@ -170,7 +184,7 @@ class RestlessPolicy:
 
     def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
         """Someone who cannot sit still."""
-        return _Fidget(_dice(seed), self._vocabulary, self._mistakes, self._again, self._share)
+        return _Fidget(_dice(seed), self._vocabulary, self._mistakes, self._again, self._share, self._rare)
 
 
 class _Guide:
@@ -201,14 +215,15 @@ class _Guide:
 
 
 class _Wanderer:
-    __slots__ = ("_dice",)
+    __slots__ = ("_dice", "_rare")
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, rare: float) -> None:
         self._dice = dice
+        self._rare = rare
 
     async def act(self, state: State, admissible: Sequence[str]) -> Decision:
         """Any action that can be taken."""
-        return Decision(action=any_action(self._dice, admissible))
+        return Decision(action=any_action(self._dice, admissible, self._rare))
 
 
 class _Stroller:
@@ -267,12 +282,19 @@ class _Blunderer:
 
 
 class _Fidget:
-    __slots__ = ("_again", "_chance", "_dice", "_last", "_mistakes", "_names", "_seen", "_vocabulary")
+    __slots__ = ("_again", "_chance", "_dice", "_last", "_mistakes", "_names", "_rare", "_seen", "_vocabulary")
 
     def __init__(
-        self, dice: random.Random, vocabulary: Vocabulary, mistakes: Mistakes, again: float, chance: float
+        self,
+        dice: random.Random,
+        vocabulary: Vocabulary,
+        mistakes: Mistakes,
+        again: float,
+        chance: float,
+        rare: float,
     ) -> None:
         self._chance = chance
+        self._rare = rare
         self._dice = dice
         self._vocabulary = vocabulary
         self._again = again
@@ -294,19 +316,19 @@ class _Fidget:
         elif drawn < self._chance + self._again and lately:
             action = self._dice.choice(lately)
         else:
-            action = any_action(self._dice, admissible)
+            action = any_action(self._dice, admissible, self._rare)
         self._last.append(action)
         return Decision(action=action)
 
 
-def any_action(dice: random.Random, admissible: Sequence[str]) -> str:
+def any_action(dice: random.Random, admissible: Sequence[str], rare: float = RARE_WEIGHT) -> str:
     """One of the actions that can be taken: verbs equally often, however many things there are to do them to."""
     verbs: dict[str, list[str]] = {}
     for action in admissible:
         verbs.setdefault(action.split()[0], []).append(action)
     if not verbs:
         return NOTHING_ELSE
-    weights = [RARE_WEIGHT if verb in RARE_VERBS else 1.0 for verb in verbs]
+    weights = [rare if verb in RARE_VERBS else 1.0 for verb in verbs]
     return dice.choice(verbs[dice.choices(list(verbs), weights)[0]])
 
 

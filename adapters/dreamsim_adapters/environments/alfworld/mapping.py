@@ -127,7 +127,7 @@ class Notes:
     def see(self, action: str, feedback: str) -> None:
         """`action` gave `feedback`."""
         text = " ".join(feedback.split())
-        if _THOUGHT.match(action) or text == "OK.":
+        if text == "OK." or (_THOUGHT.match(action) and not text):
             return
         self._result = ""
         arrives = action.startswith("go to ") or _ARRIVAL.match(text) is not None

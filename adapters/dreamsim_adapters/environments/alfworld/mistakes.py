@@ -139,7 +139,7 @@ def _made_up(dice: random.Random, scene: _Scene) -> str:
 def _take(dice: random.Random, scene: _Scene) -> str:
     """What is elsewhere, does not exist, or lies here while the hands are full."""
     thing = dice.choice((_one(dice, scene.elsewhere, scene.here), _one(dice, scene.here), _made_up(dice, scene)))
-    place = scene.at if dice.random() < 0.7 else _one(dice, scene.places)
+    place = scene.at if scene.at != ROOM and dice.random() < 0.7 else _one(dice, scene.places)
     return f"take {thing} from {place}"
 
 
@@ -151,7 +151,7 @@ def _put(dice: random.Random, scene: _Scene) -> str:
 
 def _go(dice: random.Random, scene: _Scene) -> str:
     """To where the agent is, or to a place that there is not."""
-    if dice.random() < 0.4:
+    if scene.at != ROOM and dice.random() < 0.4:
         return f"go to {scene.at}"
     place = _one(dice, scene.places)
     return f"go to {kind_of(place)} {dice.randint(1, 30)}" if dice.random() < 0.7 else f"go to {_made_up(dice, scene)}"

@@ -27,6 +27,8 @@ from dreamsim_adapters.environments.offline_policies import (
 
 POLICIES: Final = ("gold", "random", "mixed", "mistaken", "restless", "expert")
 """Names of the policies that experience is collected with."""
+RARE: Final = 0.08
+"""Weight of each verb that only looks; before anything is found, most verbs are of that kind."""
 
 
 def offline_policy(name: str, environment: AlfworldEnvironment) -> Policy:
@@ -39,15 +41,15 @@ def offline_policy(name: str, environment: AlfworldEnvironment) -> Policy:
     if name == "gold":
         return GoldPolicy(path)
     if name == "expert":
-        return GoldPolicy(partial(environment.solution, by="expert"))
+        return GoldPolicy(partial(environment.solution, by="expert"), name="alfworld-handcoded-expert")
     if name == "random":
-        return RandomPolicy()
+        return RandomPolicy(rare=RARE)
     if name == "mixed":
         return MixedPolicy(path, detours)
     if name == "mistaken":
         return MistakenPolicy(path, words, mistake)
     if name == "restless":
-        return RestlessPolicy(words, mistake)
+        return RestlessPolicy(words, mistake, rare=RARE)
     raise ConfigurationError(f"there is no policy {name!r} to collect with; there are {', '.join(POLICIES)}")
 
 
@@ -56,7 +58,7 @@ def detours(state: State, admissible: Sequence[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for text in admissible:
         action = parse_action(text)
-        if action.verb in ("look", "inventory", "examine", "help"):
+        if action.verb in ("look", "inventory", "examine"):
             found[text] = None
         elif action.verb == "go" and state.scene not in (None, ROOM):
             found[text] = f"go to {state.scene}"

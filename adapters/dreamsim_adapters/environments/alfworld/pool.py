@@ -76,7 +76,7 @@ class WorkerPool(ProcessPool):
         Raises:
             EnvironmentFailure: no worker could begin it.
         """
-        async with self.play({"game": str(file)}, said=str(file.parent.name)) as game:
+        async with self.play({"game": str(file)}, said=file.parent.name, loaded=str(file)) as game:
             yield LiveGame(game)
 
     async def path(self, file: Path, by: Solver) -> tuple[str, ...]:
@@ -85,7 +85,9 @@ class WorkerPool(ProcessPool):
         Raises:
             EnvironmentFailure: no worker could tell.
         """
-        answer = await self.ask({"op": "path", "game": str(file), "by": by}, said=f"{by}'s path of {file.parent.name}")
+        answer = await self.ask(
+            {"op": "path", "game": str(file), "by": by}, said=f"{by}'s path of {file.parent.name}", loaded=str(file)
+        )
         return tuple(answer["path"])
 
 

@@ -27,6 +27,7 @@ class Seen:
         self.read: set[tuple[str, str, str]] = set()
         """(where, action, result) of what was read."""
         self._beside: dict[str, set[str]] = {}
+        self._apart: set[frozenset[str]] = set()
         self.enter(task.first_state)
 
     def exists(self, place: str) -> bool:
@@ -36,6 +37,10 @@ class Seen:
     def together(self, one: str, other: str) -> bool:
         """Whether both were shown to be reachable from one spot."""
         return other in self._beside.get(one, ())
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether the agent has walked from one to the other: then they cannot be reached from one spot."""
+        return frozenset((one, other)) in self._apart
 
     def see(self, before: State, transition: Transition) -> None:
         """`transition` came after `before`."""
@@ -48,6 +53,8 @@ class Seen:
             # Walking fails only to where one can reach already.
             if failed and action.place in self._there and at != ROOM:
                 self._join({at, action.place})
+        elif action.verb == "go":
+            self._apart.add(frozenset((at, action.place)))
         elif action.place and not failed:
             self._join({at, action.place})
             self.visited.add(action.place)

@@ -16,6 +16,7 @@ import random
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ IDLE_GAMES: Final = 24
 """Loaded games kept for the next session of the same file."""
 TRANSLATIONS: Final = 128
 """Translated problems kept, two for each game: translating is most of what loading and resetting cost."""
+PARSED: Final = 4096
+"""Parsed pieces of grammar kept."""
 
 
 class Games:
@@ -34,10 +37,7 @@ class Games:
 
     def __init__(self) -> None:
         """Imports the engine: seconds."""
-        import fast_downward
-
-        # Pure: text of domain and problem in, tables out, which the engine only reads.
-        fast_downward.pddl2sas = lru_cache(maxsize=TRANSLATIONS)(fast_downward.pddl2sas)
+        _remember_what_is_pure()
         self._idle: OrderedDict[str, list[Any]] = OrderedDict()
         self._open: dict[int, tuple[str, Any]] = {}
         self._paths: dict[tuple[str, str], list[str]] = {}
@@ -123,8 +123,27 @@ def _expert_path(file: str) -> list[str]:
     return path
 
 
+def _remember_what_is_pure() -> None:
+    """Have the engine translate and parse each text once: again and again is where nearly all its time goes.
+
+    What is returned is only read, but for the grammar's symbols, of which everyone gets copies.
+    """
+    import fast_downward
+    import textworld.logic
+    from textworld.envs.pddl import textgen
+
+    fast_downward.pddl2sas = lru_cache(maxsize=TRANSLATIONS)(fast_downward.pddl2sas)
+    textworld.logic._parse_and_convert = lru_cache(maxsize=PARSED)(textworld.logic._parse_and_convert)
+    parsed = lru_cache(maxsize=PARSED)(textgen._parse_and_convert)
+
+    def copies(*arguments: Any, **options: Any) -> Any:
+        return deepcopy(parsed(*arguments, **options))
+
+    textgen._parse_and_convert = copies
+
+
 def _remembered(derive: Callable[..., str]) -> Callable[..., str]:
-    """The grammar's `derive`, with the wording of commands kept: it depends on names and places that never change.
+    """The grammar's `derive`, with the wording of commands kept: it depends on names that never change.
 
     Deriving the commands anew after every step is nine tenths of what a step costs.
     """
@@ -133,7 +152,9 @@ def _remembered(derive: Callable[..., str]) -> Callable[..., str]:
     def remembering(start: str, context: dict[str, Any]) -> str:
         if start.startswith("#"):  # feedback: what the state says
             return derive(start, context)
-        key = (start, tuple((holder.name, thing.name) for holder, thing in context["mapping"].items()))
+        # Spots are left out: no command names one, and to which spot a walk leads depends on the place it names.
+        named = context["mapping"].items()
+        key = (start, tuple((holder.name, thing.name) for holder, thing in named if holder.type != "location"))
         if key not in kept:
             kept[key] = derive(start, context)
         return kept[key]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -89,41 +90,43 @@ class ProcessPool:
         return (await self._worker()).hello
 
     @asynccontextmanager
-    async def play(self, opening: JsonObject, *, said: str) -> AsyncIterator[Replayable]:
+    async def play(self, opening: JsonObject, *, said: str, loaded: str | None = None) -> AsyncIterator[Replayable]:
         """Begin a game; leaving the context frees its place.
 
         Args:
             opening: the fields of the request that begins it.
             said: what to call the game in messages.
+            loaded: games of the same name go to the same worker, which has loaded it then; by default, a game goes to
+                the worker with the fewest.
 
         Raises:
             EnvironmentFailure: no worker could begin it.
         """
         async with self._places:
-            game = Replayable(self, opening, said)
+            game = Replayable(self, opening, said, loaded)
             try:
                 await game.begin()
                 yield game
             finally:
                 await game.leave()
 
-    async def ask(self, request: JsonObject, *, said: str) -> JsonObject:
-        """The answer to a request that belongs to no game; `said` is what to call it in messages.
+    async def ask(self, request: JsonObject, *, said: str, loaded: str | None = None) -> JsonObject:
+        """The answer to a request that belongs to no game; `said` is what to call it in messages, `loaded` as above.
 
         Raises:
             EnvironmentFailure: no worker could tell.
         """
         lost = ""
         for _ in range(TRIES):
-            worker = await self._worker()
+            worker = await self._worker(loaded)
             try:
                 return await worker.call(request)
             except WorkerLostError as error:
                 lost = str(error)
         raise EnvironmentFailure(f"no {said}: {lost}")
 
-    async def _worker(self) -> WorkerProcess:
-        """The worker with the fewest games; waits while all are being started again."""
+    async def _worker(self, loaded: str | None = None) -> WorkerProcess:
+        """The worker that has loaded it, or that with the fewest games; waits while all are being started again."""
         if self._group is None:
             raise UsageError("enter the pool first: `async with` it")
         while not (usable := [worker for worker in self._ready if not worker.lost]):
@@ -132,6 +135,8 @@ class ProcessPool:
                     f"every worker was lost {self._restarts + 1} times; the last time: {self._why}"
                 )
             await self._changed.wait()
+        if loaded is not None:
+            return usable[zlib.crc32(loaded.encode()) % len(usable)]
         return min(usable, key=lambda worker: worker.games)
 
     async def _keep(self) -> None:
@@ -189,9 +194,10 @@ class ProcessPool:
 class Replayable:
     """One game being played, taken up again elsewhere when its worker is lost. Made by `ProcessPool.play`."""
 
-    __slots__ = ("_actions", "_number", "_opening", "_pool", "_said", "_worker", "opened", "shown")
+    __slots__ = ("_actions", "_loaded", "_number", "_opening", "_pool", "_said", "_worker", "opened", "shown")
 
-    def __init__(self, pool: ProcessPool, opening: JsonObject, said: str) -> None:
+    def __init__(self, pool: ProcessPool, opening: JsonObject, said: str, loaded: str | None) -> None:
+        self._loaded = loaded
         self._pool = pool
         self._opening = opening
         self._said = said
@@ -229,7 +235,7 @@ class Replayable:
         for _ in range(TRIES):
             try:
                 if self._worker is None:
-                    await self._take_up(await self._pool._worker())
+                    await self._take_up(await self._pool._worker(self._loaded))
                 if action is not None:
                     self.shown = await self._call(action)
             except WorkerLostError as error:
