@@ -278,7 +278,7 @@ class IndexService:
 
     def _save_and_close(self) -> None:
         if self.index.admission.filtered:
-            log.info("store.index.filtered", **self.index.admission.filtered)
+            log.info("store.index.filtered", episodes=dict(self.index.admission.filtered))
         if self._loaded and (self.index.unsaved or self.rebuilt is not None):
             self._save()
         if self._connection is not None:

@@ -124,13 +124,16 @@ def test_an_episode_says_who_played_it_where() -> None:
 
 
 def test_what_a_model_trained_on_dreams_dreams_is_a_generation_further() -> None:
-    rollout = Rollout(
-        environment=ScriptedEnvironment(),
-        policy=ScriptedPolicy(),
-        settings=RolloutSettings(run="r", generation=3),
-        telemetry=Telemetry(clock=VirtualClock()),
-    )
-    assert rollout.lost(Assignment(task=TASK)).generation == 3
+    async def main() -> Episode:
+        rollout = Rollout(
+            environment=ScriptedEnvironment(),
+            policy=ScriptedPolicy(),
+            settings=RolloutSettings(run="r", generation=3),
+            telemetry=Telemetry(clock=VirtualClock()),
+        )
+        return rollout.lost(Assignment(task=TASK))
+
+    assert in_virtual_time(main).generation == 3
 
 
 def test_every_transition_keeps_the_decision_that_led_to_it() -> None:
