@@ -203,9 +203,9 @@ def difference(full: Sequence[StepRecord], left: Sequence[StepRecord], *, seed: 
     return clustered(((a.episode_id, float(b.exact) - float(a.exact)) for a, b in pairs if a.determined), seed=seed)
 
 
-def as_json(examination: Examination) -> dict[str, Any]:
-    """The examination as JSON: estimates as objects with `value`, `low`, `high` and `n`."""
-    found: dict[str, Any] = _plain(examination)
+def as_json(figures: Examination | FidelityReport) -> dict[str, Any]:
+    """The figures as JSON: estimates as objects with `value`, `low`, `high` and `n`."""
+    found: dict[str, Any] = _plain(figures)
     return found
 
 

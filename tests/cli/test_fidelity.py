@@ -1,0 +1,139 @@
+"""The verb `fidelity`: what it refuses, what it takes away, what it shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dreamsim.cli.fidelity import main
+from dreamsim.cli.fidelity_parts import ablated, usable
+from dreamsim.cli.fidelity_table import tables
+from dreamsim.errors import UsageError
+from dreamsim.evaluation.drift import DriftRecord, contradictions_per_100, open_loop_curve, teacher_forced_curve
+from dreamsim.evaluation.examination import Drift, Examination
+from dreamsim.evaluation.fidelity import StepRecord
+from dreamsim.evaluation.page import draw
+from dreamsim.evaluation.report import fidelity_report
+from dreamsim.evaluation.returns import bounds
+from dreamsim.experience.model import ExperienceSettings
+from dreamsim.records.episode import Episode
+from dreamsim.records.state import State
+from dreamsim.records.task import Task
+
+
+def examination() -> Examination:
+    records = [
+        StepRecord(
+            episode_id=str(episode),
+            step=step,
+            environment="test/one",
+            policy="p",
+            action=f"{'take' if step % 2 else 'open'} box",
+            determined=True,
+            samples=1,
+            exact=(episode + step) % 5 > 0,
+            outcome="running",
+            foretold_outcome="running",
+            reward=0.0,
+            foretold_reward=0.0,
+            failure=False,
+            failure_shown=False,
+        )
+        for episode in range(10)
+        for step in range(12)
+    ]
+    drifted = [
+        DriftRecord(episode_id=one.episode_id, step=one.step, k=one.step + 1, dreamed=True, agrees=one.exact)
+        for one in records
+    ]
+    report = fidelity_report(records)
+    return Examination(
+        model="scripted@0",
+        episodes=10,
+        steps=len(records),
+        one_step=report,
+        drift=Drift(
+            teacher_forced=tuple(teacher_forced_curve(drifted, records)),
+            open_loop=tuple(open_loop_curve(drifted)),
+            free=tuple(open_loop_curve(drifted)),
+            contradictions=contradictions_per_100(drifted),
+            contradictions_checked=None,
+            rejected_checked=None,
+            ended_checked=None,
+        ),
+        gate=None,
+        bounds=bounds(records, report, horizon=20),
+    )
+
+
+def test_the_tables_show_the_figures_and_leave_out_what_was_not_measured() -> None:
+    console = Console(record=True, width=140, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    for block in tables(examination()):
+        console.print(block)
+    console.file.close()
+    said = console.export_text()
+    assert "80.0 %" in said
+    assert "k = 10" in said
+    assert "AUROC" not in said
+
+
+@pytest.mark.parametrize("name", ["page.png", "page.svg"])
+def test_the_page_is_drawn(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    draw(examination(), tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.jsonl"], "no file at nowhere.jsonl"),
+        (["--passes", "3"], "greedy"),
+        (["--drift", "0"], "--drift must be at least 1"),
+        (["--without", "luck"], "--without"),
+        (["--experience.engine", "scripted", "--policy.engine", "scripted"], "no model"),
+        (["--experience.modle", "x"], "experience.model"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        main(arguments)
+
+
+def test_a_part_that_is_taken_away_is_gone() -> None:
+    how = ExperienceSettings()
+    assert ablated(how, "history").layout.history is False
+    assert ablated(how, "retrieval").layout.retrieve == "off"
+    without = ablated(how, "reasoning")
+    assert (without.layout.reasoning, without.rules.reasoning_required) == (False, False)
+
+
+def test_only_real_episodes_that_happened_are_held_against_the_dream() -> None:
+    task = Task(environment="test/one", instruction="", first_state=State.of(["at: hall"]), fold="test")
+    empty = Episode(
+        id="a",
+        run="r",
+        task=task,
+        repeat=0,
+        source="real",
+        purpose="evaluation",
+        transitions=(),
+        outcome="truncated",
+    )
+    assert usable([empty]) == []
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_few_real_episodes_against_the_shipped_model(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--limit", "4", "--game", "coin", "--out", str(out), "--vllm.kv_cache_gib", "0.5"]
+    assert main([*arguments, "--without", "retrieval", "--drift", "5"]) == 0
+    written = json.loads((out / "fidelity.json").read_text(encoding="utf-8"))
+    assert written["episodes"] == 4
+    assert 0.5 < written["one_step"]["determined_exact"]["value"] <= 1
+    assert written["drift"]["open_loop"][0]["agreement"]["n"] > 0
+    assert (out / "fidelity.png").stat().st_size > 10_000
