@@ -14,11 +14,15 @@ from dreamsim.experience.environment import DreamEnvironment
 from dreamsim.experience.model import ExperienceModel, ExperienceSettings
 from dreamsim.experience.prompt import PromptLayout
 from dreamsim.experience.uncertainty import Gate, GateCalibration
-from dreamsim.protocols import EpisodeSession, LedgerSession
+from dreamsim.flow.rollout import Rollout, RolloutSettings
+from dreamsim.protocols import Assignment, EpisodeSession, LedgerSession
+from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Verdict
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.runtime.trust_counts import TrustCounter, TrustFigures
 from tests.experience.dreams import TASK, TOKENIZER, Asked, NothingVanishes, SeenThings, says
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +90,32 @@ async def test_a_liar_ends_the_episode_with_an_error_of_its_own_kind() -> None:
             await session.step("take egg")
     assert caught.value.kind == "consistency"
     assert checks.count.figures.inconsistent == 1
+
+
+class Waves:
+    """A policy that knows one action."""
+
+    name = "waves"
+
+    def actor(self, task: Task, *, episode_id: str, seed: int) -> Waves:
+        return self
+
+    async def act(self, state: State, admissible: Sequence[str]) -> Decision:
+        return Decision(action="wave")
+
+
+async def test_an_episode_with_a_liar_ends_as_data_of_that_kind_with_its_steps_before() -> None:
+    telemetry = Telemetry()
+    checks = with_ledger(count=TrustCounter(telemetry.counters))
+    rollout = Rollout(
+        environment=DreamEnvironment(model_of(Asked(says(), LIE), checks)),
+        policy=Waves(),
+        settings=RolloutSettings(run="r", max_steps=5),
+        telemetry=telemetry,
+    )
+    episode = await rollout.play(Assignment(task=TASK), telemetry.admitted("e", TASK.key))
+    assert (episode.outcome, episode.error_kind, len(episode.transitions)) == ("error", "consistency", 1)
+    assert TrustFigures(telemetry.snapshot().counters).contradictions_before == 50
 
 
 async def test_the_kind_is_that_of_the_last_refusal() -> None:
