@@ -1,0 +1,205 @@
+"""The ledger of TextWorldExpress: each of its rules has a lie that breaks it, and every game's goal is decided."""
+
+from __future__ import annotations
+
+import pytest
+
+from dreamsim.protocols import GoalLedger
+from dreamsim.records.episode import StepOutcome, Transition
+from dreamsim.records.state import State
+from dreamsim.records.task import JsonScalar, Task
+from dreamsim_adapters.environments.textworld_express.goals import quantity
+from dreamsim_adapters.environments.textworld_express.ledger import (
+    TextWorldExpressLedger,
+    TextWorldExpressLedgerSession,
+)
+from dreamsim_adapters.environments.textworld_express.ledger_rules import RULES
+
+KITCHEN = (
+    *("at: kitchen", "stove: here", "oven: here", "fridge: closed", "counter: here", "cookbook: in counter"),
+    *("apple: held", "potato: held raw", "knife: held", "north: closed door", "east: pantry"),
+)
+RECIPE = "result: gather apple, potato; slice apple; fry potato; prepare meal"
+
+
+def _changed(lines: tuple[str, ...], *new: str) -> tuple[str, ...]:
+    """The lines with some replaced, or removed by `name: gone`."""
+    return State.of([*lines, *new]).lines
+
+
+def _step(action: str, lines: tuple[str, ...], outcome: StepOutcome = "running") -> Transition:
+    return Transition(action=action, state=State.of(lines), reward=float(outcome == "success"), outcome=outcome)
+
+
+def _books(
+    game: str = "cookingworld", lines: tuple[str, ...] = KITCHEN, **parameters: JsonScalar
+) -> TextWorldExpressLedgerSession:
+    task = Task(
+        environment=f"textworld_express/{game}",
+        instruction="",
+        first_state=State.of(lines),
+        fold="train",
+        parameters=parameters,
+    )
+    return TextWorldExpressLedger().open(task)
+
+
+READ = _step("read cookbook", (*KITCHEN, RECIPE))
+OPENED = _changed(KITCHEN, "fridge: open", "egg: in fridge raw")
+PANTRY = (
+    "at: pantry",
+    "shelf: here",
+    "salt: in shelf",
+    "west: kitchen",
+    "apple: held",
+    "potato: held raw",
+    "knife: held",
+)
+MEAL_READY = _changed(KITCHEN, "apple: held sliced", "potato: held fried")
+THERE = (_step("move east", PANTRY), _step("move west", KITCHEN))
+
+LIES: tuple[tuple[str, tuple[Transition, ...], Transition], ...] = (
+    ("must_fail", (), _step("take moon", _changed(KITCHEN, "moon: held"))),
+    ("must_fail", (), _step("move north", _changed(PANTRY, "at: attic"))),
+    ("must_fail", (), _step("put apple in fridge", _changed(KITCHEN, "apple: in fridge"))),
+    ("must_fail", (), _step("take fridge", _changed(KITCHEN, "fridge: held"))),
+    ("must_fail", (), _step("cook potato in toaster", _changed(KITCHEN, "potato: held grilled"))),
+    ("must_fail", (READ,), _step("prepare meal", _changed(KITCHEN, "apple: gone", "potato: gone", "meal: held"))),
+    ("must_work", (), _step("take cookbook", (*KITCHEN, "result: failed"))),
+    ("must_work", (), _step("open fridge", (*KITCHEN, "result: failed"))),
+    ("must_work", (READ,), _step("slice apple", (*KITCHEN, "result: failed"))),
+    ("result_line", (), _step("open fridge", (*OPENED, "result: opened"))),
+    ("same_text", (READ,), _step("read cookbook", (*KITCHEN, "result: gather salt; prepare meal"))),
+    ("exits", (), _step("move east", _changed(PANTRY, "at: garden"))),
+    ("exits", (), _step("move east", _changed(PANTRY, "west: attic"))),
+    ("exits", (), _step("look around", _changed(KITCHEN, "east: attic"))),
+    ("taken_is_held", (), _step("take cookbook", _changed(KITCHEN, "cookbook: gone"))),
+    ("put_lies_there", (), _step("put apple in counter", KITCHEN)),
+    ("held_stays", (), _step("look around", _changed(KITCHEN, "apple: in counter"))),
+    ("one_place", (), _step("take cookbook", _changed(KITCHEN, "cookbook: held", "cookbook #2: in counter"))),
+    ("opens_closes", (), _step("open fridge", KITCHEN)),
+    ("opened_stays", (_step("open fridge", OPENED),), _step("look around", KITCHEN)),
+    (
+        "contents_as_left",
+        (_step("open fridge", OPENED), _step("close fridge", KITCHEN)),
+        _step("open fridge", _changed(KITCHEN, "fridge: open", "cake: in fridge")),
+    ),
+    ("contents_as_left", (_step("open fridge", OPENED),), _step("close fridge", _changed(OPENED, "fridge: closed"))),
+    ("preparation", (), _step("slice apple", _changed(KITCHEN, "apple: held diced"))),
+    ("preparation", (), _step("cook potato in stove", _changed(KITCHEN, "potato: held raw fried"))),
+    ("preparation", (), _step("look around", _changed(KITCHEN, "potato: held fried"))),
+    ("meal", (READ, _step("slice apple", MEAL_READY)), _step("prepare meal", _changed(MEAL_READY, "meal: held"))),
+    ("eaten", (), _step("eat apple", _changed(KITCHEN, "apple: in counter"))),
+    ("room_as_left", (*THERE,), _step("move east", _changed(PANTRY, "salt: gone"))),
+    ("vanished", (), _step("look around", _changed(KITCHEN, "counter: gone", "cookbook: gone"))),
+    ("from_nowhere", (), _step("look around", _changed(KITCHEN, "ghost: here"))),
+)
+
+
+@pytest.mark.parametrize(("rule", "before", "lie"), LIES, ids=[f"{rule}: {lie.action}" for rule, _, lie in LIES])
+def test_a_lie_breaks_the_rule_that_is_meant(rule: str, before: tuple[Transition, ...], lie: Transition) -> None:
+    books = _books()
+    for transition in before:
+        books.see(transition)
+    assert rule in {found.rule for found in books.contradictions(lie)}
+
+
+def test_every_rule_has_a_lie() -> None:
+    assert {rule for rule, _, _ in LIES} == set(RULES)
+
+
+TRUE: tuple[tuple[tuple[Transition, ...], Transition], ...] = (
+    ((), _step("open fridge", OPENED)),
+    ((), _step("put apple in counter", _changed(KITCHEN, "apple: in counter"))),
+    ((), _step("slice apple", _changed(KITCHEN, "apple: held sliced"))),
+    ((), _step("cook potato in stove", _changed(KITCHEN, "potato: held fried"))),
+    ((), _step("open door to north", _changed(KITCHEN, "north: attic open door"))),
+    ((), _step("move east", PANTRY)),
+    (THERE, _step("move east", PANTRY)),
+    ((), _step("frobnicate", (*KITCHEN, "result: failed"))),
+    ((), _step("prepare meal", _changed(KITCHEN, "apple: gone", "meal: held"))),
+)
+
+
+@pytest.mark.parametrize(("before", "step"), TRUE, ids=[step.action for _, step in TRUE])
+def test_a_true_step_breaks_none(before: tuple[Transition, ...], step: Transition) -> None:
+    books = _books()
+    for transition in before:
+        books.see(transition)
+    assert books.contradictions(step) == ()
+
+
+def test_full_hands_take_nothing_and_say_nothing() -> None:
+    books = _books(limitInventorySize=1)
+    assert books.contradictions(_step("take cookbook", KITCHEN)) == ()
+
+
+def _room(*lines: str) -> tuple[str, ...]:
+    return ("at: street", "box: here", "counter: here", *lines)
+
+
+MATH = _step("read math problem", _room("math problem: held", "3 apples: held", "7 pears: here", "result: add 3 and 4"))
+GOALS: tuple[tuple[str, tuple[str, ...], tuple[Transition, ...], Transition, StepOutcome | None], ...] = (
+    ("coin", _room("coin: here"), (), _step("take coin", _room("coin: held")), "success"),
+    ("coin", _room("coin: here"), (), _step("take coin", _room("coin: here", "result: failed")), "running"),
+    ("mapreader", _room("coin: held"), (), _step("put coin in box", _room("coin: in box")), "success"),
+    ("mapreader", _room("coin: here"), (), _step("take coin", _room("coin: held")), "running"),
+    ("twc", _room("cup: held"), (), _step("put cup in counter", _room("cup: in counter")), "running"),
+    ("cookingworld", KITCHEN, (), _step("eat meal", KITCHEN), "success"),
+    ("cookingworld", KITCHEN, (), _step("eat apple", _changed(KITCHEN, "apple: gone")), None),
+    ("cookingworld", KITCHEN, (READ,), _step("eat apple", _changed(KITCHEN, "apple: gone")), "failure"),
+    ("cookingworld", KITCHEN, (READ,), _step("dice apple", _changed(KITCHEN, "apple: held diced")), "failure"),
+    ("cookingworld", KITCHEN, (READ,), _step("slice apple", _changed(KITCHEN, "apple: held sliced")), "running"),
+    ("arithmetic", _room("7 pears: held"), (), _step("put 7 pears in box", _room("7 pears: in box")), None),
+    ("arithmetic", _room("7 pears: held"), (MATH,), _step("put 7 pears in box", _room("7 pears: in box")), "success"),
+    ("arithmetic", _room("3 apples: held"), (MATH,), _step("put 3 apples in box", _room()), "failure"),
+    (
+        *("sorting", _room("2kg of oak: held", "3g of oak: here"), ()),
+        *(_step("put 2kg of oak in box", _room("2kg of oak: in box", "3g of oak: here")), "failure"),
+    ),
+    (
+        *("sorting", _room("2kg of oak: held"), ()),
+        *(_step("put 2kg of oak in box", _room("2kg of oak: in box")), "success"),
+    ),
+    ("simonsays", ("result: Simon says jump",), (), _step("jump", ("result: Simon says sing",)), "running"),
+    ("simonsays", ("result: Simon says jump",), (), _step("sing", ("result: incorrect",)), "failure"),
+    ("peckingorder", _room("peach: here"), (), _step("take peach", _room("peach: held")), None),
+    (
+        *("peckingorder", _room("peach: here", "instructions book: here")),
+        (_step("read instructions book", _room("peach: here", "result: task take the pear")),),
+        *(_step("take peach", _room("peach: held")), "failure"),
+    ),
+)
+
+
+@pytest.mark.parametrize(("game", "first", "before", "step", "outcome"), GOALS)
+def test_the_books_know_the_goal(
+    game: str, first: tuple[str, ...], before: tuple[Transition, ...], step: Transition, outcome: StepOutcome | None
+) -> None:
+    books = _books(game, first, numItemsToPutAway=2, gameLength=3)
+    for transition in before:
+        books.see(transition)
+    assert isinstance(books, GoalLedger)
+    assert books.outcome(step) == outcome
+
+
+def test_the_goal_does_not_believe_what_a_step_claims() -> None:
+    books = _books("coin", _room("coin: here"))
+    assert books.outcome(_step("look around", _room("coin: here"), outcome="success")) == "running"
+
+
+def test_facts_hold_rooms_and_texts() -> None:
+    books = _books()
+    for transition in (READ, THERE[0]):
+        books.see(transition)
+    facts = books.facts
+    assert facts["salt"] == "in shelf"
+    assert facts["fridge at kitchen"] == "closed"
+    assert facts["text of cookbook"].startswith("gather apple")
+
+
+@pytest.mark.parametrize(
+    ("name", "amount"), [("12 pears", 12), ("3kg of oak", 3000), ("5mm of oak", 0.005), ("box", None)]
+)
+def test_names_tell_quantities(name: str, amount: float | None) -> None:
+    assert quantity(name) == amount
