@@ -96,8 +96,8 @@ class Gate:
         if self.calibration is None:
             if self.mode != "flag":
                 raise ConfigurationError(
-                    f"the gate cannot {self.mode} without a calibration: fit one with `dreamsim fidelity`, "
-                    "and name its file in experience.gate.calibration"
+                    f"the gate cannot {self.mode} without a calibration: "
+                    "set experience.gate.calibration to the gate.json of `dreamsim fidelity`"
                 )
         elif "agreement" in self.calibration.features and self.agreement_samples < 2:
             raise ConfigurationError(

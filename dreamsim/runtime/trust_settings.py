@@ -71,7 +71,9 @@ class GateSection(Section):
     mode: Literal["off", "flag", "resample", "truncate", "real"] = setting(
         "off", "above the threshold: mark, sample again, end the episode as truncated, or ask the real environment"
     )
-    calibration: OptionalPath = setting(None, "JSON file that turns what is measured into a chance of an error")
+    calibration: OptionalPath = setting(
+        None, "JSON file that turns what is measured into a chance of an error: `gate.json` of `dreamsim fidelity`"
+    )
     threshold: float = setting(0.5, "chance of an error above which that is done", unit="share", ge=0, le=1)
     samples: int = setting(
         1, "answers compared at every step, each beyond the first an engine call; 1 compares none", unit="answers", ge=1
@@ -80,5 +82,7 @@ class GateSection(Section):
     @model_validator(mode="after")
     def _check_calibration(self) -> Self:
         if self.mode not in ("off", "flag") and self.calibration is None:
-            raise ValueError(f"mode = {self.mode} needs a calibration: fit one with `dreamsim fidelity`, and name it")
+            raise ValueError(
+                f"mode = {self.mode} needs a calibration: set calibration to the gate.json of `dreamsim fidelity`"
+            )
         return self
