@@ -30,25 +30,25 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 
-# The shipped models' like, from nothing, into build/; docs/models.md. Resumes where it stopped.
+# The shipped models and data, made again from nothing, in build/; docs/models.md. Resumes where it stopped.
 DREAMSIM := $(VENV)/bin/python -m dreamsim
-TINY := --drills 1500 --rename-share 0.35 --rename-keep coin,knife,meal,cookbook --rename-knowledge belong --batch-size 8
-EPISODE := --retrieve episode --demonstrations 2 --no-example-state --step-share 0.05 --warmup-steps 30 --answer-tokens 200
-GAMES := twc twc:numItemsToPutAway=3 twc:numItemsToPutAway=1 twc:numLocations=2 coin coin:numLocations=6 coin:includeDoors=1 \
+GAMES := twc twc:numItemsToPutAway=3 twc:numItemsToPutAway=1 twc:numLocations=2 twc:numLocations=3,includeDoors=1 \
+	coin coin:numLocations=6 coin:numLocations=9 coin:includeDoors=1 \
 	cookingworld cookingworld:numDistractorItems=4 cookingworld:numDistractorItems=1 cookingworld:numIngredients=1 \
 	cookingworld:numIngredients=3
+OFFLINE := --policy gold --policy random --policy mixed --policy mistaken
 
 models: $(VENV)/.cpu
 	mkdir -p build
-	$(DREAMSIM) collect --store build/real.sqlite --name real --tasks 3000 $(addprefix --game ,$(GAMES)) --jsonl build/real.jsonl.xz
-	$(DREAMSIM) collect --store build/pool.sqlite --name pool --tasks 300 --jsonl build/experiences.jsonl.xz
+	$(DREAMSIM) tasks build/tasks.jsonl.xz --count 2048
+	$(DREAMSIM) collect --store build/real.sqlite --name real --tasks 4200 --max-steps 30 $(addprefix --game ,$(GAMES)) \
+		--jsonl build/real.jsonl.xz
+	$(DREAMSIM) collect --store build/pool.sqlite --name pool --tasks 300 $(OFFLINE) --jsonl build/experiences.jsonl.xz
 	$(DREAMSIM) collect --store build/gold.sqlite --name gold --tasks 300 --policy gold --jsonl build/gold.jsonl.xz
-	$(DREAMSIM) train-experience-model build/real.jsonl.xz --output build/stage1 $(TINY) --drills 6000 --retrieve off --demonstrations 0 \
-		--steps 3000 --learning-rate 2e-3
-	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --model build/stage1 \
-		--output build/stage2 $(TINY) $(EPISODE) --steps 750 --learning-rate 1.4e-3
-	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --model build/stage2 \
-		--output build/experience $(TINY) $(EPISODE) --steps 1000 --learning-rate 1.2e-3 --absent-share 0.12 --seed 1
+	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --output build/experience \
+		--retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --drills 5000 --rename-share 0.4 \
+		--rename-keep coin,knife,meal,cookbook --rename-knowledge belong --steps 4000 --learning-rate 2e-3 \
+		--max-tokens 1152 --answer-tokens 200 --save-steps 200 --compile
 	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/experience --shape 128,3,4,320 --output build/policy \
 		--steps 700
 
