@@ -66,14 +66,14 @@ def test_alfworld_logs_become_element_lines() -> None:
     assert (episode.task.environment, episode.task.fold) == ("alfworld/pick_clean_then_place", "test")
     assert episode.task.instruction == "clean some mug and put it in shelf"
     assert _lines(episode) == [
-        ("at: room", "drawer 1: here", "desk 2: here", "shelf 1: here"),
+        ("at: room", "desk: 2", "drawer: 1", "shelf: 1"),
         ("at: drawer 1", "drawer 1: closed"),
         ("at: drawer 1", "drawer 1: open", "mug 2: in drawer 1", "pen 1: in drawer 1"),
         ("at: drawer 1", "drawer 1: open", "pen 1: in drawer 1", "mug 2: held"),
         ("at: drawer 1", "drawer 1: open", "pen 1: in drawer 1", "mug 2: held", "result: failed"),
         ("at: drawer 1", "drawer 1: open", "pen 1: in drawer 1", "mug 2: held clean"),
         ("at: shelf 1", "mug 2: held clean"),
-        ("at: shelf 1", "mug 2: in shelf 1"),
+        ("at: shelf 1", "mug 2: in shelf 1 clean"),
     ]
     assert (episode.outcome, episode.total_reward) == ("success", 1.0)
     _round_trip(episode)

@@ -63,7 +63,7 @@ class AlfworldEnvironment:
             mapping: from transcripts to states.
 
         Raises:
-            ConfigurationError: there are no games.
+            ConfigurationError: no folder is named.
             MissingExtraError: alfworld is not installed.
         """
         self.data: Path = data_folder(data).absolute()

@@ -45,17 +45,15 @@ published logs (`put mug 1 in/on desk 1`)."""
 
 
 def data_folder(given: Path | None = None) -> Path:
-    """The folder of the games: `given`, or what the variable `ALFWORLD_DATA` names.
+    """The folder of the games: `given`, or what the variable `ALFWORLD_DATA` names. Does not look into it.
 
     Raises:
-        ConfigurationError: neither is set, or there are no games there.
+        ConfigurationError: neither is set.
     """
     named = os.environ.get(DATA_VARIABLE)
     folder = given if given is not None else Path(named) if named else None
     if folder is None:
         raise ConfigurationError(f"where are ALFWorld's games? Set {DATA_VARIABLE} (docs/environments.md says how)")
-    if not (folder / GAMES_FOLDER).is_dir():
-        raise ConfigurationError(f"{folder} has no folder {GAMES_FOLDER} with ALFWorld's games")
     return folder
 
 
@@ -63,8 +61,10 @@ def game_ids(data: Path, fold: str, types: Iterable[str] = TASK_TYPES) -> tuple[
     """Ids of a fold's games, the types in turn. Reads directories, and so blocks.
 
     Raises:
-        ConfigurationError: there is no such fold or type.
+        ConfigurationError: there are no games at all, or there is no such fold or type.
     """
+    if not (data / GAMES_FOLDER).is_dir():
+        raise ConfigurationError(f"{data} has no folder {GAMES_FOLDER} with ALFWorld's games")
     split = SPLITS.get(fold)
     if split is None:
         raise ConfigurationError(f"there is no fold {fold!r}; there are {', '.join(SPLITS)}")

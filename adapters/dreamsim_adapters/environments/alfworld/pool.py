@@ -43,11 +43,12 @@ class WorkerPool(ProcessPool):
         *,
         workers: int | None = None,
         games_per_worker: int = 64,
-        silence_s: float = 180.0,
-        start_s: float = 180.0,
+        silence_s: float = 600.0,
+        start_s: float = 300.0,
         restarts: int = 5,
     ) -> None:
-        """As `ProcessPool`; loading a game takes seconds, in which its worker answers nothing.
+        """As `ProcessPool`; loading and planning take seconds, on a busy machine minutes, in which a worker answers
+        nothing.
 
         Raises:
             ConfigurationError: a value makes no sense.
