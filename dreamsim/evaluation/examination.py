@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyio import to_thread
+
 from dreamsim.evaluation import drift
 from dreamsim.evaluation.drift import STEPS, DriftRecord, Point
 from dreamsim.evaluation.fidelity import Determined, Foreteller, StepRecord, Witnesses, foretell
@@ -150,7 +152,6 @@ async def examine(
 
     records = await foretell(episodes, variants.plain, determined=determined, witnesses=witnesses, **told("one step"))
     again = [await foretell(episodes, one, determined=determined, **told("further samples")) for one in variants.again]
-    report = fidelity_report(records, samples=again, seed=seed)
     runs = await drift.runs_of(episodes, variants.plain, determined=determined, steps=steps, **told("open loop"))
     free = await drift.free(episodes, variants.plain, witnesses=witnesses, steps=steps, **told("free dream"))
     checked: list[DriftRecord] | None = None
@@ -158,37 +159,57 @@ async def examine(
         checked = await drift.free(
             episodes, variants.checked, witnesses=witnesses, steps=steps, **told("free dream, checked")
         )
-    ablations: dict[str, Ablation] = {}
+    left: dict[str, tuple[list[StepRecord], list[DriftRecord]]] = {}
     for name, foreteller in variants.ablated.items():
         without = f"without {name}"
-        left = await foretell(episodes, foreteller, determined=determined, witnesses=witnesses, **told(without))
+        foretold = await foretell(episodes, foreteller, determined=determined, witnesses=witnesses, **told(without))
         dreamed = await drift.runs_of(
             episodes, foreteller, determined=determined, steps=steps, **told(f"{without}, open loop")
         )
-        ablations[name] = Ablation(
-            report=fidelity_report(left, seed=seed),
-            open_loop=tuple(drift.open_loop_curve(dreamed, steps=steps)),
-            difference=difference(records, left, seed=seed),
+        left[name] = (foretold, dreamed)
+
+    def figures() -> Examination:
+        report = fidelity_report(records, samples=again, seed=seed)
+        return Examination(
+            model=model,
+            episodes=len(episodes),
+            steps=len(records),
+            one_step=report,
+            drift=_drift(records, runs, free, checked, steps=steps, seed=seed),
+            gate=gate_report(records, seed=seed),
+            bounds=bounds(records, report, horizon=horizon, seed=seed),
+            ablations={
+                name: Ablation(
+                    report=fidelity_report(foretold, seed=seed),
+                    open_loop=tuple(drift.open_loop_curve(dreamed, steps=steps)),
+                    difference=difference(records, foretold, seed=seed),
+                )
+                for name, (foretold, dreamed) in left.items()
+            },
         )
-    examination = Examination(
-        model=model,
-        episodes=len(episodes),
-        steps=len(records),
-        one_step=report,
-        drift=Drift(
-            teacher_forced=tuple(drift.teacher_forced_curve(runs, records, steps=steps)),
-            open_loop=tuple(drift.open_loop_curve(runs, steps=steps)),
-            free=tuple(drift.open_loop_curve(free, steps=steps)),
-            contradictions=drift.contradictions_per_100(free, seed=seed),
-            contradictions_checked=None if checked is None else drift.contradictions_per_100(checked, seed=seed),
-            rejected_checked=None if checked is None else drift.rejected_per_100(checked, seed=seed),
-            ended_checked=None if checked is None else drift.ended_per_100(checked, seed=seed),
-        ),
-        gate=gate_report(records, seed=seed),
-        bounds=bounds(records, report, horizon=horizon, seed=seed),
-        ablations=ablations,
+
+    # Seconds of resampling, which are not for the event loop.
+    return Measured(examination=await to_thread.run_sync(figures), records=records)
+
+
+def _drift(
+    records: Sequence[StepRecord],
+    runs: Sequence[DriftRecord],
+    free: Sequence[DriftRecord],
+    checked: Sequence[DriftRecord] | None,
+    *,
+    steps: int,
+    seed: int,
+) -> Drift:
+    return Drift(
+        teacher_forced=tuple(drift.teacher_forced_curve(runs, records, steps=steps)),
+        open_loop=tuple(drift.open_loop_curve(runs, steps=steps)),
+        free=tuple(drift.open_loop_curve(free, steps=steps)),
+        contradictions=drift.contradictions_per_100(free, seed=seed),
+        contradictions_checked=None if checked is None else drift.contradictions_per_100(checked, seed=seed),
+        rejected_checked=None if checked is None else drift.rejected_per_100(checked, seed=seed),
+        ended_checked=None if checked is None else drift.ended_per_100(checked, seed=seed),
     )
-    return Measured(examination=examination, records=records)
 
 
 def difference(full: Sequence[StepRecord], left: Sequence[StepRecord], *, seed: int = 0) -> Estimate:

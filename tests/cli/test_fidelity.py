@@ -9,19 +9,28 @@ import pytest
 from rich.console import Console
 
 from dreamsim.cli.fidelity import main
-from dreamsim.cli.fidelity_parts import ablated, usable
+from dreamsim.cli.fidelity_parts import Model, ablated, determined, usable
 from dreamsim.cli.fidelity_table import tables
+from dreamsim.cli.ledgers import ledger_for
+from dreamsim.cli.models import Prepared
+from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
+from dreamsim.engines.tokenizers import ChatFrame
 from dreamsim.errors import UsageError
 from dreamsim.evaluation.drift import DriftRecord, contradictions_per_100, open_loop_curve, teacher_forced_curve
-from dreamsim.evaluation.examination import Drift, Examination
+from dreamsim.evaluation.examination import Drift, Examination, as_json, examine
 from dreamsim.evaluation.fidelity import StepRecord
 from dreamsim.evaluation.page import draw
 from dreamsim.evaluation.report import fidelity_report
 from dreamsim.evaluation.returns import bounds
+from dreamsim.experience.checks import Checks
+from dreamsim.experience.format import answer_segment
 from dreamsim.experience.model import ExperienceSettings
-from dreamsim.records.episode import Episode
+from dreamsim.records.completion import GenerationRequest
+from dreamsim.records.episode import Episode, Transition
+from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.runtime.config import Settings
 
 
 def examination() -> Examination:
@@ -124,6 +133,81 @@ def test_only_real_episodes_that_happened_are_held_against_the_dream() -> None:
         outcome="truncated",
     )
     assert usable([empty]) == []
+
+
+class NothingStored:
+    """A retriever without experiences."""
+
+    async def retrieve(self, query: ExperienceQuery) -> tuple[Experience, ...]:
+        return ()
+
+
+def opened_boxes(name: str, boxes: int) -> Episode:
+    """One box after the other is opened; the last one solves the task."""
+    first = State.of(["at: hall", *(f"box {number}: closed" for number in range(boxes))])
+    task = Task(environment="test/boxes", instruction=f"open all {name}", first_state=first, fold="test")
+    elements = first.elements
+    transitions: list[Transition] = []
+    for number in range(boxes):
+        elements = {**elements, f"box {number}": "open"}
+        last = number == boxes - 1
+        transitions.append(
+            Transition(
+                action=f"open box {number}",
+                state=State.from_elements(elements),
+                reward=float(last),
+                outcome="success" if last else "running",
+            )
+        )
+    return Episode(
+        id=name,
+        run="r",
+        task=task,
+        repeat=0,
+        source="real",
+        purpose="evaluation",
+        transitions=tuple(transitions),
+        outcome="success",
+    )
+
+
+def says(request: GenerationRequest) -> str:
+    """Opens the box that is named, but believes that box 2 cannot be opened; never sees the end."""
+    action = ByteTokenizer().decode(request.prompt_token_ids).rsplit("<action> ", 1)[1].split("\n", 1)[0]
+    box = action.removeprefix("open ")
+    changed = ["result: failed"] if box == "box 2" else [f"{box}: open"]
+    return answer_segment(reasoning="so it is", changed=changed, reward=0, outcome="running")
+
+
+async def test_the_whole_examination_of_a_scripted_model() -> None:
+    tokenizer = ByteTokenizer()
+    model = Model(
+        engine=ScriptedEngine(says, tokenizer),
+        prepared=Prepared(tokenizer=tokenizer, frame=ChatFrame(), trained={}),
+        retriever=NothingStored(),
+        settings=Settings(),
+        checks=Checks(ledgers=ledger_for),
+    )
+    measured = await examine(
+        [opened_boxes(f"{number}", 4) for number in range(8)],
+        model.variants(without=["history", "retrieval"], passes=1),
+        model=model.name,
+        determined=determined,
+        witnesses=model.witnesses,
+        horizon=1,
+    )
+    found = measured.examination
+    assert (found.episodes, found.steps) == (8, 32)
+    assert found.one_step.determined_exact.value == 0.75
+    assert found.one_step.success.recall.value == 0
+    assert [point.agreement.value for point in found.drift.teacher_forced] == [1, 1, 0, 0]
+    assert [point.agreement.value for point in found.drift.open_loop] == [1, 1, 0, 0]
+    assert found.drift.contradictions.value is not None
+    assert found.bounds is not None
+    assert found.bounds.finite_horizon == 0.75
+    assert set(found.ablations) == {"history", "retrieval"}
+    assert found.ablations["retrieval"].difference.value == 0
+    assert json.loads(json.dumps(as_json(found)))["ablations"]["history"]["report"]["exact"]["n"] == 32
 
 
 @pytest.mark.vllm
