@@ -1,7 +1,7 @@
 """False alarms of a ledger: what it calls contradictions in real episodes, which are none. There must be none.
 
 In: episode files (JSON lines, also .xz), or TextWorldExpress itself with `--collect N`: fresh episodes of the random
-and the restless policy, N of each game and variant below. Out: a table of alarms per rule and of the goal check's verdicts.
+and the restless policy, N of each game and variant below. Out: a table of alarms per rule and of goal verdicts.
 Exit status 1 when there was an alarm or a wrong verdict.
 
     python -m benchmarks.ledger_alarms dreamsim/data/experiences.jsonl.xz

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ClassVar
 
 from anyio.from_thread import start_blocking_portal
 from hypothesis import strategies as st
@@ -32,6 +34,123 @@ from dreamsim.testing.consistency import (
     one_step_too_many,
 )
 from dreamsim.testing.examination import IMPOSSIBLE, Examination, Inverse, element_actions, inverse_of
+
+NUMBERS = st.integers(0, 2**16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to examine; see `consistency_machine`."""
+
+    make_environment: Callable[[], Environment]
+    """Makes the environment of one run."""
+    tasks: Sequence[Task]
+    """Its tasks."""
+    ledger: StateLedger | Callable[[str], StateLedger] | None
+    """Knows the rules."""
+    actions: Actions
+    """What can be tried where the environment does not tell."""
+    impossible: Sequence[str]
+    """What cannot work."""
+    inverse: Inverse
+    """What takes an action back."""
+    repeatable: bool
+    """Whether to take all steps again."""
+
+
+class ConsistencyMachine(RuleBasedStateMachine):
+    """One episode, step by step; `consistency_machine` makes the class that knows what to examine."""
+
+    plan: ClassVar[Plan]
+    """What to examine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exits = ExitStack()
+        self._portal = self._exits.enter_context(start_blocking_portal())
+        self._environment = self.plan.make_environment()
+        self._history: list[Transition] = []
+
+    @initialize(number=NUMBERS, seed=NUMBERS)
+    def begin(self, number: int, seed: int) -> None:
+        """Begin an episode of a task."""
+        self._task, self._seed = self.plan.tasks[number % len(self.plan.tasks)], seed
+        self._examination = Examination(
+            self._task,
+            ledger_of(self.plan.ledger, self._task),
+            impossible=self.plan.impossible,
+            inverse=self.plan.inverse,
+        )
+        self._session = self._open("first")
+        _expect(judge_beginning(self._task, self._session.state))
+
+    @precondition(lambda self: self._going)
+    @rule(number=NUMBERS)
+    def act(self, number: int) -> None:
+        """Do something."""
+        self._step(self._some_action(number))
+
+    @precondition(lambda self: self._going)
+    @rule(number=NUMBERS)
+    def act_and_take_it_back(self, number: int) -> None:
+        """Do something and its opposite."""
+        self._step(self._examination.and_back(self._some_action(number)))
+        if (back := self._examination.back) is not None:
+            self._step(back)
+
+    @precondition(lambda self: self._going)
+    @rule(number=NUMBERS)
+    def look_twice(self, number: int) -> None:
+        """Look, and look again."""
+        looks = [action for action in self._actions() if action.split()[0] in LOOKS]
+        for _ in range(2 if looks else 0):
+            if self._going:
+                self._step(looks[number % len(looks)])
+
+    @precondition(lambda self: self._going and bool(self.plan.impossible))
+    @rule(number=NUMBERS)
+    def try_the_impossible(self, number: int) -> None:
+        """Do what cannot be done."""
+        self._step(self._examination.impossible(number))
+
+    @precondition(lambda self: bool(self._history) and not self._going)
+    @rule()
+    def go_on_after_the_end(self) -> None:
+        """Take a step too many."""
+        _expect(self._portal.call(one_step_too_many, self._session, self._history[-1].action))
+
+    @precondition(lambda self: self.plan.repeatable and bool(self._history))
+    @rule()
+    def take_all_again(self) -> None:
+        """Take the same steps in another session."""
+        session = self._open("again")
+        for before in self._history:
+            _expect(judge_again(before, self._portal.call(session.step, before.action)))
+
+    @property
+    def _going(self) -> bool:
+        return not (self._history and self._history[-1].done)
+
+    def _open(self, name: str) -> EpisodeSession:
+        episode_id = f"consistency-{self._task.key}-{name}"
+        session = self._environment.session(self._task, episode_id=episode_id, seed=self._seed)
+        return self._exits.enter_context(self._portal.wrap_async_context_manager(session))
+
+    def _actions(self) -> Sequence[str]:
+        return self._session.admissible or tuple(self.plan.actions(self._session.state))
+
+    def _some_action(self, number: int) -> str:
+        choices = self._actions() or self.plan.impossible
+        return choices[number % len(choices)]
+
+    def _step(self, action: str) -> None:
+        transition = self._portal.call(self._session.step, action)
+        self._history.append(transition)
+        _expect(self._examination.see(transition))
+
+    def teardown(self) -> None:
+        """Close the sessions and the event loop."""
+        self._exits.close()
 
 
 def consistency_machine(
@@ -55,98 +174,16 @@ def consistency_machine(
         inverse: which action takes another one back.
         repeatable: whether to take all steps again and compare.
     """
-    suggest = element_actions if actions is None else actions
-    numbers = st.integers(0, 2**16)
-
-    class Machine(RuleBasedStateMachine):
-        """One episode, step by step."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self._exits = ExitStack()
-            self._portal = self._exits.enter_context(start_blocking_portal())
-            self._environment = make_environment()
-            self._history: list[Transition] = []
-
-        @initialize(number=st.integers(0, len(tasks) - 1), seed=numbers)
-        def begin(self, number: int, seed: int) -> None:
-            """Begin an episode of a task."""
-            self._task, self._seed = tasks[number], seed
-            self._examination = Examination(
-                self._task, ledger_of(ledger, self._task), impossible=impossible, inverse=inverse
-            )
-            self._session = self._open("first")
-            _expect(judge_beginning(self._task, self._session.state))
-
-        @precondition(lambda self: self._going)
-        @rule(number=numbers)
-        def act(self, number: int) -> None:
-            """Do something."""
-            self._step(self._some_action(number))
-
-        @precondition(lambda self: self._going)
-        @rule(number=numbers)
-        def act_and_take_it_back(self, number: int) -> None:
-            """Do something and its opposite."""
-            self._step(self._examination.and_back(self._some_action(number)))
-            if (back := self._examination.back) is not None:
-                self._step(back)
-
-        @precondition(lambda self: self._going)
-        @rule(number=numbers)
-        def look_twice(self, number: int) -> None:
-            """Look, and look again."""
-            looks = [action for action in self._actions() if action.split()[0] in LOOKS]
-            for _ in range(2 if looks else 0):
-                if self._going:
-                    self._step(looks[number % len(looks)])
-
-        @precondition(lambda self: self._going and bool(impossible))
-        @rule(number=numbers)
-        def try_the_impossible(self, number: int) -> None:
-            """Do what cannot be done."""
-            self._step(self._examination.impossible(number))
-
-        @precondition(lambda self: bool(self._history) and not self._going)
-        @rule()
-        def go_on_after_the_end(self) -> None:
-            """Take a step too many."""
-            _expect(self._portal.call(one_step_too_many, self._session, self._history[-1].action))
-
-        @precondition(lambda self: repeatable and bool(self._history))
-        @rule()
-        def take_all_again(self) -> None:
-            """Take the same steps in another session."""
-            session = self._open("again")
-            for before in self._history:
-                _expect(judge_again(before, self._portal.call(session.step, before.action)))
-
-        @property
-        def _going(self) -> bool:
-            return not (self._history and self._history[-1].done)
-
-        def _open(self, name: str) -> EpisodeSession:
-            episode_id = f"consistency-{self._task.key}-{name}"
-            session = self._environment.session(self._task, episode_id=episode_id, seed=self._seed)
-            return self._exits.enter_context(self._portal.wrap_async_context_manager(session))
-
-        def _actions(self) -> Sequence[str]:
-            return self._session.admissible or tuple(suggest(self._session.state))
-
-        def _some_action(self, number: int) -> str:
-            choices = self._actions() or impossible
-            return choices[number % len(choices)]
-
-        def _step(self, action: str) -> None:
-            transition = self._portal.call(self._session.step, action)
-            self._history.append(transition)
-            _expect(self._examination.see(transition))
-
-        def teardown(self) -> None:
-            """Close the sessions and the event loop."""
-            self._exits.close()
-
-    return Machine
+    plan = Plan(
+        make_environment=make_environment,
+        tasks=tasks,
+        ledger=ledger,
+        actions=element_actions if actions is None else actions,
+        impossible=impossible,
+        inverse=inverse,
+        repeatable=repeatable,
+    )
+    return type("Machine", (ConsistencyMachine,), {"plan": plan})
 
 
 def _expect(contradictions: Sequence[Contradiction]) -> None:

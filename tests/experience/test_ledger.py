@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from dreamsim.cli.ledgers import ledger_for
+from dreamsim.experience.books import Books, Step
 from dreamsim.experience.ledger import ElementLedger
+from dreamsim.experience.ledger_rules import RULES
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.protocols import GoalLedger, LedgerSession
 from dreamsim.records.episode import Episode, StepOutcome, Transition
@@ -152,3 +154,21 @@ def test_every_rule_says_what_it_forbids() -> None:
 )
 def test_an_environment_has_its_ledger_by_name(environment: str, ledger: str) -> None:
     assert ledger_for(environment).name == ledger
+
+
+def test_the_documentation_names_every_rule_as_it_is() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "consistency.md").read_text()
+    for ledger in (ElementLedger(), TextWorldExpressLedger()):
+        for rule, meaning in ledger.rules.items():
+            assert f"| `{rule}` | {meaning} |" in written
+
+
+def test_an_environment_may_bring_rules_of_its_own() -> None:
+    def lamp_burns(books: Books, step: Step) -> Iterator[str]:
+        """A lamp that was lit stays lit."""
+        if books.before.get("lamp") == "lit" and step.after.get("lamp") == "out":
+            yield f"the lamp went out at {step.action!r}"
+
+    task = dataclasses.replace(TASK, first_state=State.of([*STATE, "lamp: lit"]))
+    books = ElementLedger(rules=(*RULES, lamp_burns)).open(task)
+    assert _rules(books, _step("sing", "lamp: out")) == {"lamp_burns"}
