@@ -105,10 +105,15 @@ class _Kept:
 
 def determined(episode: Episode) -> Sequence[bool]:
     """Which next states the episode's history decides, as its environment knows; of unknown environments, all."""
-    if episode.task.environment.partition("/")[0] == "textworld_express":
-        from dreamsim_adapters.environments.textworld_express.determined import determined as known
+    kind = episode.task.environment.partition("/")[0]
+    if kind == "textworld_express":
+        from dreamsim_adapters.environments.textworld_express.determined import determined as in_textworld_express
 
-        return known(episode)
+        return in_textworld_express(episode)
+    if kind == "alfworld":
+        from dreamsim_adapters.environments.alfworld.determined import determined as in_alfworld
+
+        return in_alfworld(episode)
     return [True] * len(episode.transitions)
 
 
