@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -20,12 +21,9 @@ from dreamsim.runtime.pipes import Pipe
 from dreamsim.testing.decisions import decided_episode
 from dreamsim.testing.trainer_contracts import check_trainer
 
-METRICS = UpdateMetrics(
-    **{
-        **dict.fromkeys(UpdateMetrics.__dataclass_fields__, 0),
-        **dict.fromkeys(("kl_reference", "value_loss", "explained_variance"), None),
-    }
-)
+ABSENT = dict.fromkeys(("kl_reference", "value_loss", "explained_variance"))
+ZEROS: dict[str, Any] = {**dict.fromkeys(UpdateMetrics.__dataclass_fields__, 0), **ABSENT}
+METRICS = UpdateMetrics(**ZEROS)
 
 
 class CountingTrainer:

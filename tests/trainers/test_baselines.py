@@ -136,7 +136,7 @@ def _margin(directory: str) -> float:
 
 def test_a_few_steps_of_sft_and_dpo_make_successes_likelier_than_failures(tmp_path: Path) -> None:
     start = _policy(tmp_path / "start")
-    common = {"steps": 6, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 1, "log_steps": 3, "threads": 1}
+    common = {"steps": 4, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 1, "log_steps": 3, "threads": 1}
     sft = train_sft(
         good_and_bad(),
         SftTraining(model=start, train=TrainSettings(output=tmp_path / "sft", **common)),  # type: ignore[arg-type]

@@ -5,8 +5,8 @@ Loss: -log sigmoid(beta [(log pi(y+) - log ref(y+)) - (log pi(y-) - log ref(y-))
 DPOTrainer; log pi(y) sums over the tokens of decisions alone, over a whole episode (as in ETO, arXiv 2403.02502).
 Always: held-out folds and evaluation episodes are refused; the reference is the checkpoint that training began with.
 
-Deviations from TRL: nothing is tokenized there, and the mask of what counts comes with the data, because in an episode of
-many steps the agent's tokens are not one stretch at the end.
+Deviations from TRL: nothing is tokenized there, and the mask of what counts comes with the data, because in an episode
+of many steps the agent's tokens are not one stretch at the end. A training that is interrupted begins anew.
 """
 
 from __future__ import annotations
