@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,40 @@ async def test_a_checkpoint_comes_before_the_weights_that_follow_from_it(tmp_pat
     trainer = CountingTrainer()
     await run(trainer, 2, LearningSettings(weights=tmp_path / "w", checkpoint=tmp_path / "c"))
     assert trainer.calls == ["step 0", "save 1", "publish 1", "step 1", "save 2", "publish 2"]
+
+
+@pytest.mark.anyio
+async def test_the_last_state_is_saved_also_between_two_checkpoints(tmp_path: Path) -> None:
+    trainer = CountingTrainer()
+    settings = LearningSettings(weights=tmp_path / "w", checkpoint=tmp_path / "c", publish_every=3, save_every=2)
+    await run(trainer, 3, settings)
+    assert trainer.calls == ["step 0", "step 1", "save 2", "step 2", "publish 3", "save 3"]
+
+
+@pytest.mark.anyio
+async def test_a_step_that_has_begun_is_finished_when_the_station_is_cancelled(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(CountingTrainer):
+        def step(self, batch: Batch) -> UpdateMetrics:
+            begun.set()
+            go_on.wait(10)
+            return super().step(batch)
+
+    trainer = Slow()
+    batches: Pipe[Batch] = Pipe("batches", 1, now=anyio.current_time)
+    updates: Pipe[WeightsUpdate] = Pipe("updates", 1, now=anyio.current_time)
+    settings = LearningSettings(weights=tmp_path / "w", checkpoint=tmp_path / "c")
+    batches.sender.send_nowait(batch(0))
+    with batches.sender, updates.receiver:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                partial(learn, report=lambda told: None), trainer, batches.receiver, updates.sender, settings
+            )
+            await anyio.to_thread.run_sync(begun.wait, 10)
+            tasks.cancel_scope.cancel()
+            go_on.set()
+    assert trainer.calls == ["step 0"]
 
 
 @pytest.mark.anyio
