@@ -205,6 +205,21 @@ def test_a_published_adapter_fits_on_the_model_it_began_with(tmp_path: Path) -> 
     assert trainer._learner.evaluate(rows).logprobs[: len(expected)].tolist() == pytest.approx(expected, abs=0.02)
 
 
+def test_small_steps_on_a_model_loaded_in_bfloat16_are_not_rounded_away() -> None:
+    trainer = GrpoTrainer(tiny().bfloat16(), replace(PLAIN, optimiser=replace(FAST, learning_rate=1e-6)))
+    before = weights(trainer)
+    trainer.step(batch())
+    moved = [not torch.equal(one, other) for one, other in zip(before, weights(trainer), strict=True)]
+    assert sum(moved) > len(moved) / 2
+
+
+def test_a_model_that_changes_its_logits_at_the_end_is_refused() -> None:
+    model = tiny()
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(ConfigurationError, match="final_logit_softcapping"):
+        GrpoTrainer(model, PLAIN)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     trainer = GrpoTrainer(tiny(), PLAIN)
     trainer.save(tmp_path / "state")

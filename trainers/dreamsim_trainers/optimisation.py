@@ -53,7 +53,7 @@ class OptimiserSettings:
     micro_tokens: int = 16_384
     """Most tokens of one forward pass, padding included; bounds memory, changes nothing else."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
-    """`bf16` computes in bfloat16 over weights kept as they were loaded (float32, best)."""
+    """`bf16` computes in bfloat16; what is trained is kept in float32 either way."""
     cpu: bool = False
     """Stay on the CPU where there is a GPU."""
     seed: int = 0
@@ -90,6 +90,9 @@ class Learner:
             self._reference = policy_network(frozen_copy(model), NetworkSettings(temperature=network.temperature))
             self._reference.to(self.accelerator.device)
         made = policy_network(model, network)
+        for parameter in made.parameters():
+            if parameter.requires_grad:  # a small step on a bfloat16 weight would be rounded away
+                parameter.data = parameter.data.float()
         self.parameters = {name: one for name, one in made.named_parameters() if one.requires_grad}
         optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
