@@ -37,6 +37,8 @@ GAMES := twc twc:numItemsToPutAway=3 twc:numItemsToPutAway=1 twc:numLocations=2 
 	cookingworld cookingworld:numDistractorItems=4 cookingworld:numDistractorItems=1 cookingworld:numIngredients=1 \
 	cookingworld:numIngredients=3
 OFFLINE := --policy gold --policy random --policy mixed --policy mistaken
+TINY := --retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --rename-keep coin,knife,meal,cookbook \
+	--rename-knowledge belong --max-tokens 1152 --answer-tokens 200 --save-steps 200 --compile
 
 models: $(VENV)/.cpu
 	mkdir -p build
@@ -45,12 +47,18 @@ models: $(VENV)/.cpu
 		--jsonl build/real.jsonl.xz
 	$(DREAMSIM) collect --store build/pool.sqlite --name pool --tasks 300 $(OFFLINE) --jsonl build/experiences.jsonl.xz
 	$(DREAMSIM) collect --store build/gold.sqlite --name gold --tasks 300 --policy gold --jsonl build/gold.jsonl.xz
-	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --output build/experience \
-		--retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --drills 5000 --rename-share 0.4 \
-		--rename-keep coin,knife,meal,cookbook --rename-knowledge belong --steps 4000 --learning-rate 2e-3 \
-		--max-tokens 1152 --answer-tokens 200 --save-steps 200 --compile
-	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/experience --shape 128,3,4,320 --output build/policy \
+	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --output build/stage1 \
+		$(TINY) --drills 5000 --rename-share 0.4 --steps 4000 --learning-rate 2e-3
+	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/stage1 --shape 128,3,4,320 --output build/policy \
 		--steps 700
+	$(DREAMSIM) collect --store build/own.sqlite --name own --policy model --policy-model build/policy --first 330 \
+		--tasks 1500 $(addprefix --game ,twc coin cookingworld twc:numItemsToPutAway=3 cookingworld) \
+		--jsonl build/own.jsonl.xz
+	$(DREAMSIM) collect --store build/more.sqlite --name more --first 320 --tasks 1050 --max-steps 30 \
+		$(addprefix --game ,$(GAMES) $(filter cookingworld%,$(GAMES)) twc) --jsonl build/more.jsonl.xz
+	$(DREAMSIM) train-experience-model build/own.jsonl.xz build/own.jsonl.xz build/more.jsonl.xz \
+		--pool build/experiences.jsonl.xz --model build/stage1 --output build/experience $(TINY) --drills 800 \
+		--rename-share 0.35 --steps 1100 --learning-rate 1e-3 --warmup-steps 30 --seed 1
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -1,4 +1,4 @@
-"""`dreamsim collect`: real episodes by policies that need no model, as experience to dream from.
+"""`dreamsim collect`: real episodes by policies that need no model, or by one's own, as experience to dream from.
 
 In: games, fold, policies. Out: a store, and JSONL if asked for. Always: going on with the same store and name plays
 only what is missing; stopped by Ctrl-C or SIGTERM, everything finished is stored.
@@ -7,20 +7,26 @@ only what is missing; stopped by Ctrl-C or SIGTERM, everything finished is store
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
+from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli import exits
 from dreamsim.cli.arguments import Parser
+from dreamsim.cli.engines import opening
 from dreamsim.cli.figures import percent
 from dreamsim.cli.interrupts import Interrupts
+from dreamsim.cli.models import policy_settings, prepare
 from dreamsim.errors import DreamsimError, MissingExtraError, UsageError
-from dreamsim.protocols import EpisodeSink
+from dreamsim.protocols import EpisodeSink, Policy
 from dreamsim.records.episode import Episode
+from dreamsim.runtime.config import PolicySection, Settings
 from dreamsim.store.jsonl import export_jsonl
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import Store, open_store
@@ -51,7 +57,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tasks", type=int, help="number of tasks, all games together (default: 100; alfworld: all)")
     made.add_argument("--first", type=int, default=0, help="first seed or task within the fold (default 0)")
     made.add_argument(
-        "--policy", action="append", help="gold, random, mixed, mistaken, restless; alfworld: expert (default: all)"
+        "--policy",
+        action="append",
+        help="gold, random, mixed, mistaken, restless; alfworld: expert (default: all these); model: a language model",
+    )
+    made.add_argument(
+        "--policy-model", metavar="MODEL", help="who plays as `--policy model` (default: the policy in the package)"
     )
     made.add_argument("--repeats", type=int, default=1, help="episodes per policy and task (default 1)")
     made.add_argument("--max-steps", type=int, help="longest episode (default: the game's)")
@@ -108,19 +119,37 @@ def _of_alfworld(given: argparse.Namespace) -> Collection:
     return AlfworldCollection(types=tuple(given.game)) if given.game else AlfworldCollection()
 
 
+@asynccontextmanager
+async def _model(given: argparse.Namespace, settings: Collection, logs: Path) -> AsyncIterator[Policy | None]:
+    """Who plays as `model`, if anybody does; its engine is stopped on leaving."""
+    from dreamsim_adapters.environments.collecting import MODEL
+
+    if MODEL not in settings.policies:
+        yield None
+        return
+    wanted = Settings() if given.policy_model is None else Settings(policy=PolicySection(model=given.policy_model))
+    ready = await to_thread.run_sync(prepare, wanted.policy, "policy")
+    async with await opening(wanted, "policy", {"policy": ready.tokenizer}, logs) as engine:
+        yield LanguageModelPolicy(engine, ready.tokenizer, policy_settings(wanted.policy, ready))
+
+
 async def _collected(
-    settings: Collection, sink: EpisodeSink, finished: Container[str], progress: Callable[[CollectReport], None]
+    settings: Collection,
+    sink: EpisodeSink,
+    finished: Container[str],
+    model: Policy | None,
+    progress: Callable[[CollectReport], None],
 ) -> CollectReport:
     from dreamsim_adapters.environments.alfworld.collect import AlfworldCollection
 
     if isinstance(settings, AlfworldCollection):
         from dreamsim_adapters.environments.alfworld.collect import collect as collect_alfworld
 
-        return await collect_alfworld(settings, sink, finished=finished, progress=progress)
+        return await collect_alfworld(settings, sink, finished=finished, model=model, progress=progress)
     from dreamsim_adapters.environments.textworld_express.collect import CollectSettings, collect
 
     assert isinstance(settings, CollectSettings), "made above"
-    return await collect(settings, sink, finished=finished, progress=progress)
+    return await collect(settings, sink, finished=finished, model=model, progress=progress)
 
 
 async def _collect(where: Path, given: argparse.Namespace, settings: Collection) -> int:
@@ -131,9 +160,9 @@ async def _collect(where: Path, given: argparse.Namespace, settings: Collection)
         await tasks.start(interrupts.listen)
         try:
             with interrupts.setting_up():
-                async with open_store(where, encoder=None) as store:
+                async with open_store(where, encoder=None) as store, _model(given, settings, where.parent) as model:
                     finished = await store.finished_ids(settings.run)
-                    report = await _collected(settings, _Kept(store, interrupts), finished, _progress)
+                    report = await _collected(settings, _Kept(store, interrupts), finished, model, _progress)
         except DreamsimError as error:  # not through the task group, which would wrap it
             refused = error if isinstance(error, UsageError) else UsageError(str(error))
         tasks.cancel_scope.cancel()

@@ -30,6 +30,19 @@ def test_collected_episodes_are_stored_written_and_not_played_again(
     assert "0 real episodes" in capsys.readouterr().out
 
 
+@pytest.mark.vllm
+def test_a_model_plays_real_games(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["collect", "--store", "real.sqlite", "--tasks", "2", "--game", "coin", "--policy", "model"]
+    assert main([*arguments, "--max-steps", "4", "--jsonl", "real.jsonl"]) == 0
+    assert "2 real episodes" in capsys.readouterr().out
+    steps = [step for episode in read_jsonl("real.jsonl") for step in episode.transitions]
+    assert steps
+    assert all(step.reasoning and step.decision is not None and step.decision.completion for step in steps)
+
+
 def test_a_game_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["collect", "--store", "x.sqlite", "--game", "chess"]) == 2
     assert "there is no game 'chess'" in capsys.readouterr().err

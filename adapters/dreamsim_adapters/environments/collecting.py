@@ -15,12 +15,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.protocols import Assignment, Environment, EpisodeSink, Policy
 from dreamsim.records.episode import Episode, EpisodeOutcome, Purpose
 from dreamsim.records.task import Task
 from dreamsim.simulator import Simulator
+
+MODEL: Final = "model"
+"""The policy that every environment knows: a language model, handed over by the caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ def check_collection(settings: Collection, known: Sequence[str]) -> None:
     Raises:
         ConfigurationError: a policy is not among the `known`, or there would be nothing to do.
     """
+    known = (*known, MODEL)
     unknown = [name for name in settings.policies if name not in known]
     if unknown or not settings.policies or len(set(settings.policies)) < len(settings.policies):
         raise ConfigurationError(f"policies must be some of {', '.join(known)}, each once; not {settings.policies}")
@@ -78,6 +83,8 @@ class Collected:
     """Names of all its policies, in the order of their repeats."""
     annotate: Callable[[Episode], Episode]
     """Its teacher."""
+    model: Policy | None = None
+    """Who plays as `MODEL`."""
     workers_lost: Callable[[], int] = int
     """Worker processes that died or hung so far."""
 
@@ -138,12 +145,14 @@ async def collect_from(
         finished: ids of episodes that are there already: they are not played again.
         progress: called after every episode with the report so far.
     """
+    if MODEL in settings.policies and source.model is None:
+        raise ConfigurationError(f"the policy {MODEL!r} is to play, and no model was given")
     report = CollectReport()
     begun = time.monotonic()
     for name in settings.policies:
         async with Simulator(
             environment=source.environment,
-            policy=source.policy(name),
+            policy=source.model if name == MODEL and source.model is not None else source.policy(name),
             tasks=_Tasks(source, name, settings),
             run=settings.run,
             sink=_Annotating(sink, source.annotate),
@@ -175,8 +184,9 @@ class _Tasks:
 
     def __init__(self, source: Collected, policy: str, settings: Collection) -> None:
         self._tasks = source.tasks
-        self._number = source.known.index(policy)
-        self._policies = len(source.known)
+        known = (*source.known, MODEL)
+        self._number = known.index(policy)
+        self._policies = len(known)
         self._settings = settings
 
     async def assignments(self) -> AsyncIterator[Assignment]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from dreamsim.protocols import EpisodeSink
+from dreamsim.protocols import EpisodeSink, Policy
 from dreamsim_adapters.environments.alfworld.environment import AlfworldEnvironment
 from dreamsim_adapters.environments.alfworld.games import STEP_LIMIT, TASK_TYPES
 from dreamsim_adapters.environments.alfworld.policies import POLICIES, offline_policy
@@ -46,6 +46,7 @@ async def collect(
     *,
     finished: Container[str] = frozenset(),
     environment: AlfworldEnvironment | None = None,
+    model: Policy | None = None,
     progress: Progress | None = None,
 ) -> CollectReport:
     """Collect, and report.
@@ -56,6 +57,7 @@ async def collect(
         finished: ids of episodes that are there already: they are not played again.
         environment: an entered one to use; a new one, over the games that `ALFWORLD_DATA` names, is made and closed
             again if left out.
+        model: who plays as the policy `model`.
         progress: called after every episode with the report so far.
 
     Raises:
@@ -64,7 +66,7 @@ async def collect(
     """
     if environment is None:
         async with AlfworldEnvironment() as own:
-            return await collect(settings, sink, finished=finished, environment=own, progress=progress)
+            return await collect(settings, sink, finished=finished, environment=own, model=model, progress=progress)
     used = environment
     source = Collected(
         environment=used,
@@ -72,6 +74,7 @@ async def collect(
         policy=lambda name: offline_policy(name, used),
         known=POLICIES,
         annotate=annotate,
+        model=model,
         workers_lost=lambda: used.pool.lost,
     )
     return await collect_from(source, settings, sink, finished=finished, progress=progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from dreamsim.protocols import EpisodeSink
+from dreamsim.protocols import EpisodeSink, Policy
 from dreamsim_adapters.environments.collecting import (
     Collected,
     Collection,
@@ -48,6 +48,7 @@ async def collect(
     *,
     finished: Container[str] = frozenset(),
     environment: TextWorldExpressEnvironment | None = None,
+    model: Policy | None = None,
     progress: Progress | None = None,
 ) -> CollectReport:
     """Collect, and report.
@@ -57,6 +58,7 @@ async def collect(
         sink: where the episodes go; each is durable once its `add` has returned.
         finished: ids of episodes that are there already: they are not played again.
         environment: an entered one to use; a new one is made, and closed again, if left out.
+        model: who plays as the policy `model`.
         progress: called after every episode with the report so far.
 
     Raises:
@@ -65,7 +67,7 @@ async def collect(
     """
     if environment is None:
         async with TextWorldExpressEnvironment() as own:
-            return await collect(settings, sink, finished=finished, environment=own, progress=progress)
+            return await collect(settings, sink, finished=finished, environment=own, model=model, progress=progress)
     used = environment
     source = Collected(
         environment=used,
@@ -73,6 +75,7 @@ async def collect(
         policy=lambda name: offline_policy(name, used),
         known=POLICIES,
         annotate=annotate,
+        model=model,
         workers_lost=lambda: used.pool.lost,
     )
     return await collect_from(source, settings, sink, finished=finished, progress=progress)
