@@ -4,20 +4,23 @@ In: samples of ids and labels, a model (a tiny one from scratch, or any Hugging 
 Out: a checkpoint directory that transformers and vLLM load.
 Always:
 - Nothing is tokenized here: ids come from the code that builds prompts at inference.
-- Training resumes from its last checkpoint when the same output directory is given again.
+- Training resumes from its last checkpoint when the same output directory is given again, and ends with the same
+  weights as if it had never stopped.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dreamsim.errors import ConfigurationError, MissingExtraError
+from dreamsim.runtime.seeds import seed_of
 from dreamsim_trainers.experience_data import IGNORED, Sample
 from dreamsim_trainers.induction import install_induction
 
@@ -172,7 +175,13 @@ def train(
     if settings.compile:
         model.forward = torch.compile(model.forward, dynamic=True)
     work = settings.output / "training"
-    trainer = _trainer_class()(
+    order = Order(
+        lengths=tuple(len(sample.input_ids) for sample in samples),
+        batch_size=settings.batch_size * settings.accumulation,
+        steps=settings.steps,
+        seed=settings.seed,
+    )
+    trainer = _trainer_class(order)(
         model=model,
         args=_sft_config(settings, work),
         train_dataset=_dataset(samples),
@@ -196,11 +205,52 @@ def train(
     return settings.output
 
 
-def _trainer_class() -> type[SFTTrainer]:
-    """SFTTrainer with the model's own loss: its fused head and metrics cost a tiny model a third of the time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """The order of samples over a whole training: every sample once, then once more, those of like length together.
+
+    It is the same whenever it is asked for, so that a resumed training skips to where it stopped. (transformers' own
+    order hangs on the state of torch's generator, which is another one after an interruption.)
+    """
+
+    lengths: Sequence[int]
+    """Tokens of each sample."""
+    batch_size: int
+    """Samples of one optimizer step on one device."""
+    steps: int
+    """Optimizer steps."""
+    seed: int
+    """Seed of the order."""
+    devices: int = 1
+    """Devices that share the samples."""
+
+    def __len__(self) -> int:
+        """Samples shown, repetitions counted."""
+        return self.steps * self.batch_size * self.devices
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers of samples."""
+        import torch
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        wanted = len(self)
+        for epoch in itertools.count():
+            draw = torch.Generator().manual_seed(seed_of(self.seed, "order", epoch))
+            yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=draw)[:wanted]
+            wanted -= len(self.lengths)
+            if wanted <= 0:
+                return
+
+
+def _trainer_class(order: Order) -> type[SFTTrainer]:
+    """SFTTrainer with our order of samples, and with the model's own loss: its fused head and metrics cost a tiny model
+    a third of the time."""
     from trl import SFTTrainer
 
     class OwnLossTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return replace(order, devices=self.args.world_size)
+
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
@@ -229,7 +279,6 @@ def _sft_config(settings: TrainSettings, work: Path) -> SFTConfig:
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         seed=settings.seed,
-        data_seed=settings.seed,
         logging_steps=settings.log_steps,
         save_steps=settings.save_steps,
         save_total_limit=2,
@@ -238,8 +287,6 @@ def _sft_config(settings: TrainSettings, work: Path) -> SFTConfig:
         gradient_checkpointing=settings.gradient_checkpointing,
         max_length=None,
         packing=False,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
@@ -282,7 +329,6 @@ def _dataset(samples: Sequence[Sample]) -> Any:
         {
             "input_ids": [sample.input_ids for sample in samples],
             "labels": [sample.labels for sample in samples],
-            "length": [len(sample.input_ids) for sample in samples],
         }
     )
 
