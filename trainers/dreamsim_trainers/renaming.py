@@ -22,7 +22,7 @@ QUALITIES = """
 amber beige big black blue bright broken brown checkered cheap clean cold cracked curly dark deep dirty dry dull dusty
 empty faded fancy fine flat fluffy fresh frozen full glossy golden gray green hairy hawaiian heavy high hot huge
 indigo ivory large lavender leather light lilac little long loose magenta maroon mellow metal modern narrow navy new
-old olive orange pale patterned pink plaid plain plastic polished pretty purple rare raw red ripe rotten rough round
+old olive orange pale patterned pink plaid plain plastic polished pretty purple rare red ripe rotten rough round
 rusty scarlet sharp shiny short silver slim small smooth soft sour spare spotted square steel sticky striped strong
 sweet tall tan teal thick thin tiny torn turquoise used velvet violet warm wet white wide wild wooden woolen yellow
 sleeveless
