@@ -49,7 +49,7 @@ class RunSection(Section):
     purpose: Purpose = setting("training", "what the episodes are for; `evaluation` is never retrieved or learned from")
     resume: OptionalPath = setting(None, "a run directory to continue: finished episodes are not run again")
     max_failures: float = setting(
-        0.05,
+        0.15,
         "largest share of episodes ending in an error with which the run still exits 0",
         unit="share",
         ge=0,
@@ -179,9 +179,9 @@ class ExperienceSection(RoleSection):
 
     require_token_ids: bool = setting(False, "refuse a server that gives no token ids; no: tokenize its text here")
     temperature: float = setting(0.0, "of the first answer; 0 is greedy", ge=0, le=10)
-    retry_temperature: float = setting(0.7, "of further answers, when one could not be kept", ge=0, le=10)
+    retry_temperature: float = setting(1.0, "of further answers, when one could not be kept", ge=0, le=10)
     max_tokens: OptionalInt = setting(None, "longest answer; default: as trained, else 1024", unit="tokens", ge=1)
-    samples: int = setting(4, "most answers asked for one step before the episode fails", unit="answers", ge=1)
+    samples: int = setting(10, "most answers asked for one step before the episode fails", unit="answers", ge=1)
     demonstrations: OptionalInt = setting(
         None, "past experiences shown (top-k); default: as trained, else 4", unit="experiences", ge=0
     )
