@@ -44,6 +44,7 @@ def add_asking_arguments(
     """
 
     def own(name: str, **more: object) -> None:
+        # argparse types each keyword by itself, and these are handed on as they come
         parser.add_argument(f"--{prefix}{name}", dest=name.replace("-", "_"), **more)  # type: ignore[arg-type]
 
     own("url", help="an OpenAI-compatible server, as https://host/v1 (default: vLLM in this process)")

@@ -157,7 +157,7 @@ def figures_table(report: JudgeReport) -> Table:
     """The figures as a table."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=None)
     for name, justify in (("figure", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")):
-        made.add_column(name, justify=justify)  # type: ignore[arg-type]
+        made.add_column(name, justify=justify)  # type: ignore[arg-type]  # a str, where rich wants the literal
     for name, estimate in report.means.items():
         made.add_row(f"{name} (0 to 2)", *_shown(estimate))
     found = report.agreement

@@ -209,6 +209,7 @@ def _run(*args: Any, **kwargs: Any) -> None:
     except BaseException:
         logging.getLogger("vllm").exception("the engine's process failed")
     # Without taking the interpreter apart, which takes seconds: only what would outlive the process is freed.
+    # (`_exit_function` is not in the type stubs: multiprocessing registers it, and has no public name for it.)
     atexit.unregister(util._exit_function)  # type: ignore[attr-defined]
     util._exit_function()  # type: ignore[attr-defined]
     logging.shutdown()

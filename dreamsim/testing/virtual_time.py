@@ -12,6 +12,7 @@ import selectors
 from collections.abc import Mapping
 from typing import Any
 
+# asyncio by name: anyio has no virtual clock, and a loop class is what it takes one from.
 PATIENCE_S = 3600.0
 """Virtual seconds after which a program that only waits is taken to wait for ever."""
 

@@ -207,7 +207,7 @@ async def server(*, knows_schemas: bool) -> AsyncIterator[tuple[str, list[dict[s
     await site.start()
     try:
         assert site._server is not None
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # typed as any server
         yield f"http://127.0.0.1:{port}/v1", asked
     finally:
         await runner.cleanup()

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from dreamsim.cli.main import VERBS, main
+from dreamsim.cli.main import VERBS, Verb, main
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,9 +23,8 @@ def test_nothing_is_no_verb() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_every_verb_is_where_it_is_said_to_be(verb: object) -> None:
-    module, entry = getattr(verb, "module"), getattr(verb, "entry")  # noqa: B009
-    assert callable(getattr(importlib.import_module(module), entry))
+def test_every_verb_is_where_it_is_said_to_be(verb: Verb) -> None:
+    assert callable(getattr(importlib.import_module(verb.module), verb.entry))
 
 
 def test_a_wrong_argument_of_a_verb_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

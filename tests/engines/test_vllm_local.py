@@ -67,7 +67,7 @@ def settings(model: Path, **changes: object) -> VllmSettings:
         "kv_cache_gib": 0.125,
         **changes,
     }
-    return VllmSettings(**given)  # type: ignore[arg-type]
+    return VllmSettings(**given)  # type: ignore[arg-type]  # of several types
 
 
 @pytest.fixture(scope="module")

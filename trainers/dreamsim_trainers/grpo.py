@@ -29,7 +29,6 @@ from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.sample import Trajectory
 from dreamsim.records.weights import WeightsUpdate
-from dreamsim.runtime.seeds import generator
 from dreamsim_trainers.advantages import anchor_advantages, discounted_returns, group_advantages
 from dreamsim_trainers.causal_lm import LoraShape
 from dreamsim_trainers.divergence import KlEstimator, kl_estimate
@@ -138,7 +137,7 @@ class GrpoTrainer:
             single = settings.optimiser.epochs * settings.optimiser.minibatches == 1
             old = None if single else learner.evaluate(rows).logprobs
             reference = learner.evaluate(rows, reference=True).logprobs if settings.kl_coefficient else None
-            for chosen in self._minibatches(len(trajectories)):
+            for chosen in self.settings.optimiser.episodes_of_steps(len(trajectories), version=self.version):
                 mine = np.flatnonzero(np.isin(rows.episode, chosen))
                 weights = torch.zeros(len(rows.episode))
                 weights[mine] = token_weights(
@@ -169,15 +168,6 @@ class GrpoTrainer:
             informative_share=informative,
             seconds=time.monotonic() - begun,
         )
-
-    def _minibatches(self, episodes: int) -> list[list[int]]:
-        """Episodes of every optimizer step, shuffled anew in each epoch by a seed that names the version."""
-        wanted = self.settings.optimiser
-        cut: list[list[int]] = []
-        for epoch in range(wanted.epochs):
-            order = generator(wanted.seed, "minibatches", self.version, epoch).permutation(episodes)
-            cut += [part.tolist() for part in np.array_split(order, wanted.minibatches) if len(part)]
-        return cut
 
     def publish(self, directory: Path) -> WeightsUpdate:
         """Write the weights for an engine."""

@@ -17,8 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.weights import WeightsUpdate
+from dreamsim.runtime.seeds import generator
 from dreamsim_trainers.directories import complete, placed
 from dreamsim_trainers.network import NetworkSettings, TokenOutputs, frozen_copy, policy_network
 from dreamsim_trainers.rows import TokenRows, micro_batches, padded
@@ -58,6 +61,15 @@ class OptimiserSettings:
     """Stay on the CPU where there is a GPU."""
     seed: int = 0
     """Names the order of minibatches."""
+
+    def episodes_of_steps(self, episodes: int, *, version: int) -> list[list[int]]:
+        """Which of a batch's `episodes` each optimizer step learns from, shuffled anew in each epoch by a seed that
+        names the `version` of the weights."""
+        cut: list[list[int]] = []
+        for epoch in range(self.epochs):
+            order = generator(self.seed, "minibatches", version, epoch).permutation(episodes)
+            cut += [part.tolist() for part in np.array_split(order, self.minibatches) if len(part)]
+        return cut
 
 
 class Learner:

@@ -34,7 +34,6 @@ from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.sample import Trajectory
 from dreamsim.records.weights import WeightsUpdate
-from dreamsim.runtime.seeds import generator
 from dreamsim_trainers.advantages import ValueTargets, generalized_advantages, whitened
 from dreamsim_trainers.causal_lm import LoraShape
 from dreamsim_trainers.divergence import KlEstimator, kl_estimate
@@ -164,7 +163,7 @@ class PpoTrainer:
             advantages = whitened(advantages, torch.ones_like(advantages, dtype=torch.bool))
         tallies = Tallies()
         tallies.value_loss, tallies.explained_variance = 0.0, explained_variance(old_values, targets.returns)
-        for chosen in self._minibatches(len(trajectories)):
+        for chosen in self.settings.optimiser.episodes_of_steps(len(trajectories), version=self.version):
             mine = np.flatnonzero(np.isin(rows.episode, chosen))
             weights = torch.zeros(len(rows.episode))
             weights[mine] = token_weights(
@@ -240,15 +239,6 @@ class PpoTrainer:
         if prompts:
             found[cut] = _values(self._learner.evaluate(bare_rows(prompts)))
         return found
-
-    def _minibatches(self, episodes: int) -> list[list[int]]:
-        """Episodes of every optimizer step, shuffled anew in each epoch by a seed that names the version."""
-        wanted = self.settings.optimiser
-        cut: list[list[int]] = []
-        for epoch in range(wanted.epochs):
-            order = generator(wanted.seed, "minibatches", self.version, epoch).permutation(episodes)
-            cut += [part.tolist() for part in np.array_split(order, wanted.minibatches) if len(part)]
-        return cut
 
     def publish(self, directory: Path) -> WeightsUpdate:
         """Write the weights for an engine; the critic stays here."""
