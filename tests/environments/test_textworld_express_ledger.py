@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
+import dreamsim_adapters.environments.textworld_express as tables
 from dreamsim.protocols import GoalLedger
 from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import JsonScalar, Task
+from dreamsim_adapters.environments.textworld_express.belongings import TABLE, belongings, from_package, text_of
 from dreamsim_adapters.environments.textworld_express.goals import quantity
 from dreamsim_adapters.environments.textworld_express.ledger import (
     TextWorldExpressLedger,
@@ -139,12 +144,26 @@ def _room(*lines: str) -> tuple[str, ...]:
 
 
 MATH = _step("read math problem", _room("math problem: held", "3 apples: held", "7 pears: here", "result: add 3 and 4"))
+PUT = (_step("put cushion in sofa", _room("cushion: in sofa")),)
+TAKE = _step("take cushion", _room("cushion: held"))
 GOALS: tuple[tuple[str, tuple[str, ...], tuple[Transition, ...], Transition, StepOutcome | None], ...] = (
     ("coin", _room("coin: here"), (), _step("take coin", _room("coin: held")), "success"),
     ("coin", _room("coin: here"), (), _step("take coin", _room("coin: here", "result: failed")), "running"),
     ("mapreader", _room("coin: held"), (), _step("put coin in box", _room("coin: in box")), "success"),
     ("mapreader", _room("coin: here"), (), _step("take coin", _room("coin: held")), "running"),
-    ("twc", _room("cup: held"), (), _step("put cup in counter", _room("cup: in counter")), "running"),
+    ("twc", _room("cushion: held"), (), _step("put cushion in sofa", _room("cushion: in sofa")), "running"),
+    ("twc", _room("cushion: in sofa", "lamp: held"), PUT, _step("look around", _room()), "running"),
+    ("twc", _room("blue cap: held"), PUT, _step("put blue cap in hat rack", _room("blue cap: in hat rack")), "success"),
+    ("twc", _room("blue cap: held"), PUT, _step("put blue cap in hat rack", _room("blue cap: held")), "running"),
+    ("twc", _room("blue cap: held"), PUT, _step("put blue cap in sofa", _room("blue cap: in sofa")), "running"),
+    (
+        "twc",
+        _room("blue cap: held"),
+        (*PUT, TAKE),
+        _step("put blue cap in hat rack", _room("blue cap: in hat rack")),
+        "running",
+    ),
+    ("twc", _room("ghost: held"), PUT, _step("put ghost in hat rack", _room("ghost: in hat rack")), None),
     ("cookingworld", KITCHEN, (), _step("eat meal", KITCHEN), "success"),
     ("cookingworld", KITCHEN, (), _step("eat apple", _changed(KITCHEN, "apple: gone")), None),
     ("cookingworld", KITCHEN, (READ,), _step("eat apple", _changed(KITCHEN, "apple: gone")), "failure"),
@@ -181,6 +200,25 @@ def test_the_books_know_the_goal(
         books.see(transition)
     assert isinstance(books, GoalLedger)
     assert books.outcome(step) == outcome
+
+
+def test_what_a_ledger_is_not_told_it_does_not_decide() -> None:
+    task = Task(
+        environment="textworld_express/twc",
+        instruction="",
+        first_state=State.of(_room("newspaper: held")),
+        fold="test",
+        seed=20_000,
+        parameters={"numItemsToPutAway": 1},
+    )
+    put = _step("put newspaper in end table", _room("newspaper: in end table"))
+    assert TextWorldExpressLedger().open(task).outcome(put) == "success"
+    assert TextWorldExpressLedger(belongings=belongings("train")).open(task).outcome(put) is None
+
+
+def test_the_table_of_belongings_is_that_of_the_package() -> None:
+    package = pytest.importorskip("textworld_express.constants", reason="textworld-express is not installed")
+    assert text_of(from_package(Path(package.BASEPATH))) == (files(tables) / TABLE).read_text()
 
 
 def test_the_goal_does_not_believe_what_a_step_claims() -> None:

@@ -150,7 +150,7 @@ def test_every_rule_says_what_it_forbids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "ledger"), [("textworld_express/twc", "textworld_express-1"), ("web", "elements-1")]
+    ("environment", "ledger"), [("textworld_express/twc", "textworld_express-2"), ("web", "elements-1")]
 )
 def test_an_environment_has_its_ledger_by_name(environment: str, ledger: str) -> None:
     assert ledger_for(environment).name == ledger

@@ -16,6 +16,7 @@ from dreamsim.experience.parse import AnswerRules
 from dreamsim.records.episode import Transition
 from dreamsim.records.state import RESULT, SCENE, is_held
 from dreamsim.records.task import Task
+from dreamsim_adapters.environments.textworld_express.belongings import BELONGINGS, Belongings
 from dreamsim_adapters.environments.textworld_express.mapping import DIRECTIONS, FAILED
 from dreamsim_adapters.environments.textworld_express.teacher import recipe_of
 
@@ -30,8 +31,10 @@ Things = Counter[tuple[str, str]]
 class TextWorldExpressBooks(Books):
     """What is written down of one episode."""
 
-    def __init__(self, task: Task, rewards: AnswerRules) -> None:
+    def __init__(self, task: Task, rewards: AnswerRules, belongings: Belongings = BELONGINGS) -> None:
         super().__init__(task, rewards)
+        self.belongings = belongings
+        """twc: where things belong."""
         self.game = task.environment.partition("/")[2]
         """Name of the game."""
         self.rooms: dict[str, Things] = {}
@@ -44,8 +47,8 @@ class TextWorldExpressBooks(Books):
         """Thing -> what reading it returned."""
         self.recipe: dict[str, list[str]] | None = None
         """Ingredient -> what must be done to it; None while the cookbook is unread."""
-        self.put: set[str] = set()
-        """Things put somewhere and not taken up again since."""
+        self.put: dict[str, str] = {}
+        """Things put somewhere and not taken up again since -> where."""
         self.taken: set[str] = set()
         """Things that were held at some time."""
         self.command = ""
@@ -87,7 +90,10 @@ class TextWorldExpressBooks(Books):
         verb, _, rest = action.partition(" ")
         if verb in ("put", "take"):
             self.command = ""  # in peckingorder, whatever is moved brings another one
-            (self.put.add if verb == "put" else self.put.discard)(rest.partition(" in ")[0])
+            name, _, place = rest.partition(" in ")
+            self.put.pop(name, None)
+            if verb == "put":
+                self.put[name] = place
         elif verb in ("read", "examine") and result:
             self.texts[rest] = result
             if result.startswith("gather "):

@@ -4,10 +4,10 @@ In: the books of an episode before a step, and the step. Out: what it leads to, 
 Always: the step's own claim (its outcome and reward) is never looked at; the state that it shows is believed.
 
 What each game asks for: `coin` the coin in hand; `mapreader` the coin in the box; `cookingworld` the meal eaten, and no
-ingredient eaten or prepared otherwise than the recipe says; `sorting` everything in the box by rising quantity;
-`arithmetic` the right quantity in the box; `simonsays` what Simon says. `twc` keeps to itself where things belong: the
-books only know when too few have been put away, or none by this step. `peckingorder` is lost
-when something else is taken than the command says that was read and still stands.
+ingredient eaten or prepared otherwise than the recipe says; `twc` as many things as are asked for where they belong,
+which the task does not say but the game's own table (`belongings`); `sorting` everything in the box by rising quantity;
+`arithmetic` the right quantity in the box; `simonsays` what Simon says. `peckingorder` is lost when something else is
+taken than the command says that was read and still stands.
 """
 
 from __future__ import annotations
@@ -58,11 +58,17 @@ def _mapreader(books: TextWorldExpressBooks, step: Step) -> StepOutcome | None:
 
 def _twc(books: TextWorldExpressBooks, step: Step) -> StepOutcome | None:
     verb, _, rest = step.action.partition(" ")
-    if verb != "put":
+    name, _, place = rest.partition(" in ")
+    if verb != "put" or not step.after.get(name, "").startswith(f"in {place}"):
         return "running"
+    put = {**books.put, name: place}
+    belong = [
+        None if thing not in books.belongings else where in books.belongings[thing] for thing, where in put.items()
+    ]
     total = books.task.parameters.get("numItemsToPutAway")
-    lying = books.put | {rest.partition(" in ")[0]}
-    return "running" if isinstance(total, int) and len(lying) < total else None
+    if False in belong or (isinstance(total, int) and len(put) < total):
+        return "running"  # every thing of this game must be put away
+    return "success" if isinstance(total, int) and None not in belong else None
 
 
 def _cookingworld(books: TextWorldExpressBooks, step: Step) -> StepOutcome | None:

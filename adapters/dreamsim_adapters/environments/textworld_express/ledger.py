@@ -16,19 +16,22 @@ from dreamsim.experience.parse import AnswerRules
 from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction
+from dreamsim_adapters.environments.textworld_express.belongings import BELONGINGS, Belongings
 from dreamsim_adapters.environments.textworld_express.books import TextWorldExpressBooks
 from dreamsim_adapters.environments.textworld_express.goals import outcome
 from dreamsim_adapters.environments.textworld_express.ledger_rules import RULES, broken_rules
 
-VERSION = "textworld_express-1"
+VERSION = "textworld_express-2"
 
 
 class TextWorldExpressLedger:
     """Keeps the books of TextWorldExpress."""
 
-    def __init__(self, rewards: AnswerRules | None = None) -> None:
-        """`rewards` says what tasks pay: by default 1 for success and 0 for all else."""
+    def __init__(self, rewards: AnswerRules | None = None, *, belongings: Belongings = BELONGINGS) -> None:
+        """`rewards` says what tasks pay: by default 1 for success and 0 for all else; `belongings`, for twc, where
+        things belong: by default what the package's table says of all folds."""
         self._rewards = AnswerRules() if rewards is None else rewards
+        self._belongings = belongings
 
     @property
     def name(self) -> str:
@@ -42,7 +45,7 @@ class TextWorldExpressLedger:
 
     def open(self, task: Task) -> TextWorldExpressLedgerSession:
         """The books of one episode, with the task's first state entered."""
-        return TextWorldExpressLedgerSession(TextWorldExpressBooks(task, self._rewards))
+        return TextWorldExpressLedgerSession(TextWorldExpressBooks(task, self._rewards, self._belongings))
 
 
 class TextWorldExpressLedgerSession:
