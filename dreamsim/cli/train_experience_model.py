@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamsim.cli.arguments import Parser
+from dreamsim.cli.tasks import read_tasks
 from dreamsim.errors import MissingExtraError, UsageError
 from dreamsim.experience.prompt import PromptLayout
 from dreamsim.records.episode import Episode
@@ -59,6 +60,16 @@ def main(arguments: Sequence[str]) -> int:
         "--rename-share", type=float, default=0.0, help="episodes whose things are renamed (tiny models)"
     )
     parser.add_argument("--drills", type=int, default=0, help="made-up episodes of looking things up (tiny models)")
+    parser.add_argument(
+        "--task-writing",
+        type=task_writing,
+        default=0.0,
+        metavar="SHARE|COUNT",
+        help="samples of writing tasks learned besides: their share of all samples (0.1), or their number (1000)",
+    )
+    parser.add_argument(
+        "--tasks", type=Path, nargs="*", default=[], help="lists of real tasks to learn task writing from, besides"
+    )
     parser.add_argument("--rename-keep", default="", help="names never renamed, separated by commas")
     parser.add_argument("--rename-knowledge", default="", help="a word of reasoning that hangs on what names mean")
     parser.add_argument("--answer-tokens", type=int, default=256, help="most tokens of an answer when asked")
@@ -79,6 +90,8 @@ def main(arguments: Sequence[str]) -> int:
             layout=layout,
             step_share=given.step_share,
             drills=given.drills,
+            task_writing=given.task_writing,
+            tasks=tuple(task for path in given.tasks for task in read_tasks(path)),
             rename_share=given.rename_share,
             rename_keep=tuple(filter(None, given.rename_keep.split(","))),
             rename_knowledge=given.rename_knowledge,
@@ -90,6 +103,18 @@ def main(arguments: Sequence[str]) -> int:
         output = train_experience_model(episodes, wanted_pool, encoder_from_name(given.encoder), wanted)
     print(f"experience model written to {output}: {run_command('experience', given)}")
     return 0
+
+
+def task_writing(text: str) -> float:
+    """A share below 1, or a whole number of samples.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    number = float(text)
+    if not 0 <= number < float("inf") or (number >= 1 and number != int(number)):
+        raise ValueError(f"{text} is neither a share below 1 nor a number of samples")
+    return number
 
 
 def run_command(role: str, given: argparse.Namespace) -> str:

@@ -6,7 +6,8 @@ Deviations from the paper:
 1. A tiny model is trained from scratch with its own word tokenizer and induction heads in place (`induction`), and
    may see things renamed (`renaming`).
 2. It may learn to look things up from drills in an invented world first (`drills`).
-3. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
+3. It may learn in the same training to write tasks (`task_writing_data`), as Eq. 6 asks of the same parameters.
+4. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
    prompt stays in the prefix cache.
 
 In: episodes with reasoning. Out: a checkpoint directory with weights, tokenizer, `provenance.json` and
@@ -32,6 +33,7 @@ from dreamsim.experience.prompt import PromptLayout
 from dreamsim.protocols import Encoder, Tokenizer
 from dreamsim.records.episode import Episode
 from dreamsim.records.state import GONE, SCENE
+from dreamsim.records.task import Task
 from dreamsim.records.text import END
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_model, train
 from dreamsim_trainers.drills import drill_episodes
@@ -45,6 +47,7 @@ from dreamsim_trainers.experience_data import (
     samples,
 )
 from dreamsim_trainers.renaming import WORDS, carried_names
+from dreamsim_trainers.task_writing_data import TaskWriting, task_writing_samples
 from dreamsim_trainers.tokenizer import NEWLINE, PAD, UNKNOWN, train_tokenizer
 
 if TYPE_CHECKING:
@@ -70,6 +73,10 @@ class ExperienceTraining:
     """Where loss falls."""
     drills: int = 0
     """Drills (`dreamsim_trainers.drills`) learned besides; for tiny models."""
+    task_writing: float = 0.0
+    """Samples of task writing learned besides: below 1 their share of all samples, else their number."""
+    tasks: tuple[Task, ...] = ()
+    """Real tasks that task writing is learned from, besides those of the episodes."""
     rename_share: float = 0.0
     """Share of episodes whose things are renamed; for tiny models."""
     rename_keep: tuple[str, ...] = ()
@@ -232,6 +239,8 @@ def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: Experie
     if not episodes:
         raise ConfigurationError("there are no episodes to train on")
     check_folds([*episodes, *pool], wanted.folds)
+    if any(task.fold not in wanted.folds for task in wanted.tasks):
+        raise ConfigurationError(f"task writing may be learned from tasks of fold {', '.join(wanted.folds)} alone")
     if wanted.layout.reasoning and not any(t.reasoning for episode in episodes for t in episode.transitions):
         raise ConfigurationError("no step has reasoning: run `dreamsim annotate` first, or switch reasoning off")
 
@@ -272,4 +281,10 @@ def _all_samples(
     if wanted.drills:
         drilled = list(drill_episodes(wanted.drills, seed=wanted.train.seed))
         made += samples(drilled, tokenizer, replace(wanted.layout, retrieve="off"), None, max_tokens=wanted.max_tokens)
+    if wanted.task_writing:
+        share = wanted.task_writing
+        count = round(share) if share >= 1 else round(len(made) * share / (1 - share))
+        settings = TaskWriting(max_tokens=wanted.max_tokens, seed=wanted.train.seed)
+        tasks = [*(episode.task for episode in episodes), *wanted.tasks]
+        made += task_writing_samples(tasks, tokenizer, count, settings)
     return made
