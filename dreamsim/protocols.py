@@ -20,10 +20,11 @@ from dreamsim.records.completion import ChatAnswer, Completion, Decision, Genera
 from dreamsim.records.episode import Episode, Purpose, Source, StepOutcome, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.learning import UpdateMetrics
+from dreamsim.records.sample import TokenSample
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction, Verdict
-from dreamsim.records.weights import WeightsUpdate
+from dreamsim.records.weights import InFlight, WeightsUpdate
 
 
 class Tokenizer(Protocol):
@@ -69,6 +70,37 @@ class Engine(Protocol):
             EngineError: generation failed; `recoverable` tells whether another try can help.
             ContextOverflowError: prompt and answer do not fit.
         """
+        ...
+
+
+@runtime_checkable
+class WeightsReceiver(Protocol):
+    """What can take new weights while it answers: an engine, or one adapter of it."""
+
+    @property
+    def version(self) -> str:
+        """Version of the weights now in use; its last digits are `WeightsUpdate.version` once one was loaded."""
+        ...
+
+    async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Answer with these weights from now on; returns when every new request is answered by them.
+
+        Afterwards nothing that was computed with the old weights (cached prefixes) is used for the new ones, and
+        `Completion.version` says which weights an answer was begun with. Loading is one at a time.
+
+        Raises:
+            EngineError: they could not be loaded; it is not recoverable where the engine may hold half of them.
+            ConfigurationError: weights of this kind cannot be loaded here; nothing has changed.
+        """
+        ...
+
+
+class LogprobScorer(Protocol):
+    """Says what a trainer's present weights think of tokens. Blocks: call it in a thread."""
+
+    def logprobs(self, samples: Sequence[TokenSample]) -> NDArray[np.float32]:
+        """Log-probability of every token of the agent, sample after sample, at the sampling temperature; shape
+        [agent tokens]."""
         ...
 
 
@@ -288,6 +320,22 @@ class EpisodeSink(Protocol):
 
     async def add(self, episode: Episode) -> None:
         """Hand over `episode`; waits while the writer is behind. Idempotent by `episode.id`."""
+        ...
+
+
+class EpisodeArchive(EpisodeSink, Protocol):
+    """A sink that can be asked for what it took: what a training goes on from after a kill."""
+
+    async def add_durable(self, episode: Episode) -> None:
+        """Store `episode`; returns when it is on disk. Idempotent by `episode.id`."""
+        ...
+
+    async def known_ids(self, episode_ids: Sequence[str]) -> frozenset[str]:
+        """Those of `episode_ids` that are on disk."""
+        ...
+
+    async def episode(self, episode_id: str) -> Episode | None:
+        """The episode with this id, as it was stored."""
         ...
 
 

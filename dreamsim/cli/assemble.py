@@ -62,7 +62,7 @@ async def assembled(
                 "choose another --run.name, or --run.resume that run"
             )
         openings: dict[str, AbstractAsyncContextManager[Any]] = {
-            "experiences": _experiences(settings, store, say),
+            "experiences": importing_experiences(settings, store, say),
             "roles": open_roles(settings, store, telemetry, say, logs=directory.log.parent),
         }
         roles: Roles = (await opened.enter_async_context(opened_together(openings)))["roles"]
@@ -75,7 +75,7 @@ async def assembled(
 
 
 @asynccontextmanager
-async def _experiences(settings: Settings, store: Store, say: Say) -> AsyncIterator[None]:
+async def importing_experiences(settings: Settings, store: Store, say: Say) -> AsyncIterator[None]:
     """Import what the settings name; done while the engines start, which takes longer."""
     path = experience_file(settings)
     if path is not None:
