@@ -2,13 +2,14 @@
 
 In: requests. Out: what the function wrote, as an engine would give it: cut at a stop token or at `max_tokens`, with
 made-up log-probabilities.
-Always: the answer to a request depends on the request alone, its seed included; a cancelled request is recorded as
-aborted; faults happen where the caller's schedule puts them.
+Always: the answer to a request depends on the request alone, its seed included, unless `respond` looks at the engine's
+version; a cancelled request is recorded as aborted; faults happen where the caller's schedule puts them.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -18,11 +19,14 @@ import anyio.lowlevel
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamsim.engines.adapted import check_kind
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
+from dreamsim.engines.weights_gate import WeightsGate
 from dreamsim.errors import ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
 from dreamsim.records.text import TAGS
+from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.runtime.seeds import generator
 
 EngineFault: TypeAlias = Literal["error", "dead", "hang", "foreign"]
@@ -103,6 +107,7 @@ class ScriptedEngine:
         max_model_len: int = 8192,
         latency: Latency | None = None,
         fault: Callable[[GenerationRequest], EngineFault | None] | None = None,
+        load_s: float = 0.0,
     ) -> None:
         """An engine.
 
@@ -114,6 +119,7 @@ class ScriptedEngine:
             max_model_len: most tokens of prompt and answer together.
             latency: how long it takes; None is no time, but other tasks get their turn.
             fault: what goes wrong with a request, if anything.
+            load_s: how long loading weights takes, in the event loop's time.
         """
         self._respond = respond
         self._tokenizer = tokenizer
@@ -125,6 +131,12 @@ class ScriptedEngine:
         self._fault = fault
         self._dead = False
         self._counters = EngineCounters()
+        self._load_s = load_s
+        self._gate = WeightsGate()
+        self._adapters: dict[str, str] = {}
+        self._adapter_gates: defaultdict[str | None, WeightsGate] = defaultdict(WeightsGate)
+        self.loaded: list[WeightsUpdate] = []
+        """The weights it was given, in that order."""
         self.aborted: list[str] = []
         """Ids of the requests that were cancelled, in that order."""
 
@@ -142,6 +154,34 @@ class ScriptedEngine:
         """What happened so far."""
         return self._counters.statistics()
 
+    def adapter_version(self, adapter: str) -> str:
+        """Version that requests for `adapter` are answered with."""
+        return self._adapters.get(adapter, self.version)
+
+    async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Play an update of the whole model.
+
+        Raises:
+            ConfigurationError: these are an adapter's weights.
+        """
+        check_kind(update, "full")
+        async with self._gate.closed(in_flight):
+            await anyio.sleep(self._load_s)
+            self.version = str(update.version)
+            self.loaded.append(update)
+
+    async def load_adapter(self, adapter: str, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Play an update of an adapter, which needs no room made for it.
+
+        Raises:
+            ConfigurationError: these are a whole model's weights.
+        """
+        check_kind(update, "lora")
+        await anyio.sleep(self._load_s)
+        async with self._adapter_gates[adapter].closed("abort" if in_flight == "abort" else "keep"):
+            self._adapters[adapter] = f"{adapter}-v{update.version}"
+            self.loaded.append(update)
+
     async def generate(self, request: GenerationRequest) -> Completion:
         """Answer `request`.
 
@@ -149,6 +189,10 @@ class ScriptedEngine:
             EngineError: the schedule says so, or the engine is dead.
             ContextOverflowError: the prompt leaves no room for the answer.
         """
+        own = self._adapter_gates[request.adapter]
+        return await self._gate.through(lambda: own.through(lambda: self._try(request)))
+
+    async def _try(self, request: GenerationRequest) -> Completion:
         self._counters.in_flight += 1
         fault = self._fault(request) if self._fault is not None else None
         try:
@@ -182,7 +226,7 @@ class ScriptedEngine:
             # What a library on plain asyncio does when it cancels a future that we wait for.
             raise anyio.get_cancelled_exc_class()
         ids, reason = self._cut(request, room)
-        version = self.version
+        version = self.version if request.adapter is None else self.adapter_version(request.adapter)
         if self._latency is None:
             await anyio.lowlevel.checkpoint()
         else:

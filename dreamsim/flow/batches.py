@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from dreamsim.agents.language_model import PolicyPrompt, PolicySettings
 from dreamsim.errors import RecordError
 from dreamsim.flow.groups import ClosedGroup, unusable, versions
+from dreamsim.flow.staleness import Pace
 from dreamsim.protocols import Tokenizer
 from dreamsim.records.batch import Batch
 from dreamsim.records.completion import Decision
@@ -61,7 +62,17 @@ class BatchBuilder:
         self._number = first_number
         self._groups: list[TrajectoryGroup] = []
         self.left_out: Counter[str] = Counter()
-        """`groups not viable`, `groups without variance` and `episodes too long`."""
+        """`groups not viable`, `groups without variance`, `groups too stale` and `episodes too long`."""
+
+    @property
+    def number(self) -> int:
+        """Of the batch that is being collected; a trainer whose version it is will learn from it."""
+        return self._number
+
+    @property
+    def groups_left_out(self) -> int:
+        """Groups that are in no batch, for whatever reason."""
+        return sum(count for reason, count in self.left_out.items() if reason.startswith("groups"))
 
     def add(self, closed: ClosedGroup) -> Batch | None:
         """Lay out one group; returns a batch when it is full."""
@@ -92,15 +103,28 @@ class BatchBuilder:
 
 
 async def make_batches(
-    groups: PipeReceiver[ClosedGroup], batches: PipeSender[Batch], builder: BatchBuilder, *, send_rest: bool = False
+    groups: PipeReceiver[ClosedGroup],
+    batches: PipeSender[Batch],
+    builder: BatchBuilder,
+    *,
+    send_rest: bool = False,
+    pace: Pace | None = None,
 ) -> None:
     """Receive groups until no more come and send every full batch, at the end a smaller one if asked; then close.
 
-    Laying out happens in a thread: the event loop stays free.
+    Laying out happens in a thread: the event loop stays free. With `pace`, groups that are too stale for the batch that
+    is being collected are left out, and pacing is told of every group; batches must then be numbered by the version
+    that learns from them (`BatchBuilder(first_number=trainer.version)`).
     """
     with groups, batches:
         async for closed in groups:
-            batch = await anyio.to_thread.run_sync(builder.add, closed)
+            before = builder.groups_left_out
+            stale = pace is not None and closed.viable and pace.too_stale(closed, builder.number)
+            if stale:
+                builder.left_out["groups too stale"] += 1
+            batch = None if stale else await anyio.to_thread.run_sync(builder.add, closed)
+            if pace is not None:
+                pace.group_ended(left_out=builder.groups_left_out > before, too_stale=stale, batch=batch is not None)
             if batch is not None:
                 await batches.send(batch)
         rest = builder.rest() if send_rest else None

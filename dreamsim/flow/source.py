@@ -54,6 +54,29 @@ class CyclingTasks:
         return _in_turn(self._tasks, self._episodes, self._purpose)
 
 
+class GroupedTasks:
+    """Tasks of a list round and round, each `size` times in a row, until `groups` such groups are given."""
+
+    def __init__(self, tasks: Sequence[Task], *, size: int, groups: int) -> None:
+        """`size * groups` assignments for training; each group has its own repeats."""
+        if not tasks and groups:
+            raise ValueError("there are no tasks to make groups of")
+        if size < 1 or groups < 0:
+            raise ValueError("size must be at least 1, and groups must not be negative")
+        self._tasks = tuple(tasks)
+        self._size = size
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return self._size * self._groups
+
+    async def assignments(self) -> AsyncIterator[Assignment]:
+        """All assignments; may be called again and gives the same."""
+        for first in in_turn(self._tasks, self._groups, "training"):
+            for place in range(self._size):
+                yield Assignment(task=first.task, repeat=first.repeat * self._size + place)
+
+
 def in_turn(tasks: Sequence[Task], episodes: int, purpose: Purpose) -> Iterator[Assignment]:
     """`episodes` assignments of `tasks` in turn; `repeat` counts how often a task's key has come before."""
     repeats: Counter[str] = Counter()

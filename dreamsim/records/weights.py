@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+InFlight = Literal["drain", "keep", "abort"]
+"""What becomes of requests that an engine is answering when new weights come. `drain`: they are finished with the old
+weights first. `keep`: they stop, and go on with the new weights (what they have written so far stays). `abort`: they
+are begun again with the new weights. Requests that come meanwhile wait and are answered by the new weights."""
 _DIGITS = re.compile(r"(\d+)$")
 
 

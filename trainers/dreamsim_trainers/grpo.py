@@ -18,6 +18,7 @@ Deviations from DeepSeekMath (arXiv 2402.03300) and DreamGym (arXiv 2511.03773):
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +28,7 @@ import numpy as np
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
-from dreamsim.records.sample import Trajectory
+from dreamsim.records.sample import TokenSample, Trajectory
 from dreamsim.records.weights import WeightsUpdate
 from dreamsim_trainers.advantages import anchor_advantages, discounted_returns, group_advantages
 from dreamsim_trainers.causal_lm import LoraShape
@@ -168,6 +169,10 @@ class GrpoTrainer:
             informative_share=informative,
             seconds=time.monotonic() - begun,
         )
+
+    def logprobs(self, samples: Sequence[TokenSample]) -> NDArray[np.float32]:
+        """What the weights of now think of the agent's tokens, shape [agent tokens]; for `flow.agreement`."""
+        return self._learner.logprobs(samples)
 
     def publish(self, directory: Path) -> WeightsUpdate:
         """Write the weights for an engine."""

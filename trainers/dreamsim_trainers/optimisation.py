@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dreamsim.errors import ConfigurationError
+from dreamsim.records.sample import TokenSample
 from dreamsim.records.weights import WeightsUpdate
 from dreamsim.runtime.seeds import generator
 from dreamsim_trainers.directories import complete, placed
 from dreamsim_trainers.network import NetworkSettings, TokenOutputs, frozen_copy, policy_network
-from dreamsim_trainers.rows import TokenRows, micro_batches, padded
+from dreamsim_trainers.rows import TokenRows, micro_batches, padded, rows_of_samples
 
 if TYPE_CHECKING:
     import torch
@@ -151,6 +152,11 @@ class Learner:
         return TokenOutputs(
             logprobs=torch.cat(logprobs), entropy=torch.cat(entropy), values=torch.cat(values) if values else None
         )
+
+    def logprobs(self, samples: Sequence[TokenSample]) -> NDArray[np.float32]:
+        """Log-probability of every token of the agent now, at the sampling temperature; shape [agent tokens]."""
+        said: NDArray[np.float32] = self.evaluate(rows_of_samples(samples)).logprobs.float().cpu().numpy()
+        return said
 
     def update(
         self,

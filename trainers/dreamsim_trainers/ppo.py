@@ -23,6 +23,7 @@ Deviations from PPO (arXiv 1707.06347) and DreamGym (arXiv 2511.03773):
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +33,7 @@ import numpy as np
 from dreamsim.errors import ConfigurationError, UsageError
 from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
-from dreamsim.records.sample import Trajectory
+from dreamsim.records.sample import TokenSample, Trajectory
 from dreamsim.records.weights import WeightsUpdate
 from dreamsim_trainers.advantages import ValueTargets, generalized_advantages, whitened
 from dreamsim_trainers.causal_lm import LoraShape
@@ -239,6 +240,10 @@ class PpoTrainer:
         if prompts:
             found[cut] = _values(self._learner.evaluate(bare_rows(prompts)))
         return found
+
+    def logprobs(self, samples: Sequence[TokenSample]) -> NDArray[np.float32]:
+        """What the weights of now think of the agent's tokens, shape [agent tokens]; for `flow.agreement`."""
+        return self._learner.logprobs(samples)
 
     def publish(self, directory: Path) -> WeightsUpdate:
         """Write the weights for an engine; the critic stays here."""

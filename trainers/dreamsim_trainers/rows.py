@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamsim.records.sample import Trajectory
+from dreamsim.records.sample import TokenSample, Trajectory
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,22 @@ def rows_of(trajectories: Sequence[Trajectory]) -> TokenRows:
         episode=np.concatenate(episodes),
         step=np.concatenate(steps),
         behaviour=np.concatenate(behaviour),
+    )
+
+
+def rows_of_samples(samples: Sequence[TokenSample]) -> TokenRows:
+    """Rows of sequences that belong to no episode, to be scored; each counts as an episode of one step."""
+    held = [sample for sample in samples if sample.loss_mask.any()]
+    counts = [int(sample.loss_mask.sum()) for sample in held]
+    numbers = np.repeat(np.arange(len(held)), counts)
+    told = [sample.logprobs[sample.loss_mask] for sample in held]
+    return TokenRows(
+        token_ids=tuple(sample.token_ids for sample in held),
+        chosen=tuple(sample.loss_mask for sample in held),
+        starts=np.cumsum([0, *counts]),
+        episode=numbers,
+        step=numbers,
+        behaviour=np.concatenate(told) if told else np.zeros(0, dtype=np.float32),
     )
 
 
