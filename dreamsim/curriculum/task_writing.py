@@ -33,7 +33,7 @@ from typing import Final
 
 from dreamsim.errors import ParseError
 from dreamsim.records.state import GONE, RESULT, State, split_line
-from dreamsim.records.task import Task
+from dreamsim.records.task import JsonScalar, Task
 from dreamsim.records.text import ACTION, END, EXAMPLE, STATE, TASK, joined, plain
 
 OPENING: Final = f"{ACTION} make new task"
@@ -91,10 +91,17 @@ def parse_task(written: str) -> WrittenTask:
     )
 
 
+def family_parameters(task: Task) -> dict[str, JsonScalar]:
+    """Parameters that variations of a task share: numbers and switches. Texts name an instance (a game's file)."""
+    lineage = task.lineage
+    own = () if lineage is None else lineage.parameters
+    return {name: value for name, value in task.parameters.items() if name not in own and not isinstance(value, str)}
+
+
 def family_of(task: Task) -> str:
     """What tasks have in common that are variations of each other: environment, fold and parameters."""
-    parameters = sorted((name, value) for name, value in task.parameters.items())
-    return f"{task.environment} {task.fold} {json.dumps(parameters, ensure_ascii=False, separators=(',', ':'))}"
+    parameters = sorted(family_parameters(task).items())
+    return f"{task.environment} {task.fold} {json.dumps(parameters, separators=(',', ':'))}"
 
 
 def content_key(instruction: str, first_state: State) -> str:

@@ -1,7 +1,8 @@
 """A task: what an agent is asked to do, and where it begins.
 
-In: an environment's task list, an imported trajectory or (later) the curriculum. Out: a `Task`.
-Always: `key` is a hash of the content, so the same task has the same key in every run and store.
+In: an environment's task list, an imported trajectory or the curriculum. Out: a `Task`.
+Always: `key` is a hash of the content, so the same task has the same key in every run and store. A task that a model
+wrote says so in its parameters, and so wherever it is stored: no real environment begins as it says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,26 @@ from typing import TypeAlias
 from dreamsim.records.state import State
 
 JsonScalar: TypeAlias = str | int | float | bool | None
+DEPTH = "written_depth"
+PARENT = "written_from"
+WRITER = "written_by"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a task that a model wrote comes from."""
+
+    parent: str
+    """Key of the task that it is a variation of."""
+    depth: int
+    """1 for a variation of a real task; else 1 + its parent's."""
+    writer: str
+    """Name and version of the model that wrote it."""
+
+    @property
+    def parameters(self) -> dict[str, JsonScalar]:
+        """What `Task.parameters` says of it."""
+        return {DEPTH: self.depth, PARENT: self.parent, WRITER: self.writer}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +71,17 @@ class Task:
             separators=(",", ":"),
         )
         object.__setattr__(self, "key", hashlib.blake2b(content.encode(), digest_size=8).hexdigest())
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """Where it comes from, if a model wrote it."""
+        depth = self.parameters.get(DEPTH)
+        if not isinstance(depth, int):
+            return None
+        parent, writer = self.parameters.get(PARENT), self.parameters.get(WRITER)
+        return Lineage(parent=str(parent), depth=depth, writer=str(writer))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a model wrote it: it can be dreamed, but not played in a real environment."""
+        return DEPTH in self.parameters

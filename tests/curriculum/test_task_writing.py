@@ -12,6 +12,7 @@ from dreamsim.curriculum.task_writing import (
     OPENING,
     content_key,
     family_of,
+    family_parameters,
     parse_task,
     prompt_segments,
     task_text,
@@ -19,7 +20,7 @@ from dreamsim.curriculum.task_writing import (
 from dreamsim.errors import ParseError
 from dreamsim.experience.format import header
 from dreamsim.records.state import State
-from dreamsim.records.task import Task
+from dreamsim.records.task import Lineage, Task
 from dreamsim.testing.world import scripted_task
 
 WRITTEN = "<task> find the coin\n<state>\nat: kitchen\nfridge: closed\n<end>"
@@ -95,6 +96,16 @@ def test_a_family_is_environment_fold_and_parameters() -> None:
     one = task(parameters={"rooms": 1})
     assert family_of(one) == family_of(replace(one, seed=3, instruction="other", first_state=State.of(["at: b"])))
     assert len({family_of(t) for t in (one, task(), replace(one, fold="dev"), replace(one, environment="e/twc"))}) == 4
+
+
+def test_where_a_task_comes_from_and_what_instance_it_is_do_not_make_another_family() -> None:
+    one = task(parameters={"rooms": 1, "game": "a-7"})
+    written = Lineage(parent=one.key, depth=1, writer="model@3")
+    varied = replace(one, parameters={"rooms": 1, **written.parameters})
+    assert family_of(varied) == family_of(one)
+    assert family_parameters(varied) == {"rooms": 1}
+    assert (varied.lineage, varied.synthetic) == (written, True)
+    assert (one.lineage, one.synthetic) == (None, False)
 
 
 def test_a_task_says_the_same_in_any_order_of_lines_and_case() -> None:

@@ -117,6 +117,8 @@ def train_experience_model(
     # What it dreams is one generation further from reality than the furthest of what it has seen.
     generation = max(episode.generation for episode in (*episodes, *pool))
     told = prompting_of(wanted.layout, max_tokens=wanted.answer_tokens)
+    if wanted.task_writing:
+        told["tasks_shown"] = 1 + TaskWriting().others
     write_prompting(output, told | {"generation": generation})
     return output
 
