@@ -38,6 +38,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--decision-tokens", type=int, default=24, help="most tokens of a decision when asked")
     parser.add_argument("--tokenizer", help="directory of a tokenizer for a tiny model; default: made from the data")
     parser.add_argument("--shape", default="", help="of a tiny model: width,layers,heads,MLP width")
+    parser.add_argument("--variants", type=int, default=1, help="how often each episode is laid out (default 1)")
+    parser.add_argument(
+        "--rename-share", type=float, default=0.0, help="share of these whose things are renamed (default 0)"
+    )
+    parser.add_argument("--rename-keep", default="", help="names never renamed, separated by commas")
     given = parser.parse_args(list(arguments))
     episodes = episodes_of(given.data)
     with training_packages():
@@ -56,6 +61,9 @@ def main(arguments: Sequence[str]) -> int:
                 max_tokens=given.decision_tokens,
             ),
             successes_only=not given.failures,
+            variants=given.variants,
+            rename_share=given.rename_share,
+            rename_keep=tuple(name for name in given.rename_keep.split(",") if name),
             max_tokens=given.max_tokens,
             train=train_settings(given, "train-policy", arguments),
         )

@@ -6,10 +6,12 @@ Always: episodes of held-out folds and evaluation episodes are refused; only wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dreamsim.agents.language_model import PolicySettings
 from dreamsim.engines.tokenizers import load_tokenizer
@@ -18,6 +20,7 @@ from dreamsim.records.episode import Episode
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, train
 from dreamsim_trainers.experience_model import check_folds, model_and_tokenizer, write_prompting
 from dreamsim_trainers.policy_data import policy_samples
+from dreamsim_trainers.renaming import carried_names, rename_episode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +37,23 @@ class PolicyTraining:
     """How the policy will be asked."""
     successes_only: bool = True
     """Whether only successful episodes are imitated."""
+    variants: int = 1
+    """How often each episode is laid out; renamed ones under other names each time."""
+    rename_share: float = 0.0
+    """Share of these whose things are renamed (`dreamsim_trainers.renaming`), so that names are copied from the state
+    instead of remembered; for tiny models."""
+    rename_keep: tuple[str, ...] = ()
+    """Names that keep their meaning and so are never renamed."""
     max_tokens: int = 1024
     """Longest sample."""
     folds: tuple[str, ...] = ("train",)
     """Folds that may be learned from."""
     train: TrainSettings
     """How to train."""
+
+    def __post_init__(self) -> None:
+        if self.variants < 1 or not 0 <= self.rename_share <= 1:
+            raise ConfigurationError("variants must be at least 1, and rename_share from 0 to 1")
 
 
 def train_policy(episodes: Sequence[Episode], wanted: PolicyTraining) -> Path:
@@ -56,7 +70,7 @@ def train_policy(episodes: Sequence[Episode], wanted: PolicyTraining) -> Path:
         imitated, wanted.model, wanted.shape, wanted.train, tokenizer=wanted.tokenizer
     )
     tokenizer = load_tokenizer(str(wanted.train.output))
-    made = list(policy_samples(imitated, tokenizer, wanted.settings, max_tokens=wanted.max_tokens))
+    made = list(policy_samples(varied(imitated, wanted), tokenizer, wanted.settings, max_tokens=wanted.max_tokens))
     provenance = {
         **wanted.train.provenance,
         "kind": "policy",
@@ -67,6 +81,16 @@ def train_policy(episodes: Sequence[Episode], wanted: PolicyTraining) -> Path:
     output = train(model, pretrained, made, replace(wanted.train, provenance=provenance))
     write_prompting(output, policy_prompting(wanted.settings))
     return output
+
+
+def varied(episodes: Sequence[Episode], wanted: PolicyTraining) -> Iterator[Episode]:
+    """Every episode `wanted.variants` times, a share of them renamed; each draw depends on seed and place alone."""
+    names = carried_names(episodes, keep=wanted.rename_keep) if wanted.rename_share else set()
+    for variant in range(wanted.variants):
+        for place, episode in enumerate(episodes):
+            generator = np.random.default_rng([wanted.train.seed, variant, place])
+            renamed = generator.random() < wanted.rename_share
+            yield rename_episode(episode, names, generator) if renamed else episode
 
 
 def policy_prompting(settings: PolicySettings) -> dict[str, Any]:
