@@ -162,17 +162,17 @@ def test_staleness_counts_from_the_oldest_step_to_the_version_that_will_learn(nu
     assert Pace(PaceSettings(max_lag=2), now=lambda: 0.0).too_stale(group, number) is stale
 
 
-async def give(pace: Pace, groups: int, given: list[Assignment]) -> None:
+async def give(pace: Pace, groups: int, seen: Callable[[Assignment], None]) -> None:
     """Take assignments of groups of one episode as they are given."""
     source = PacedTasks(GroupedTasks(TASKS, size=1, groups=groups), pace, group_size=1)
     async for assignment in source.assignments():
-        given[len(given) :] = [assignment]
+        seen(assignment)
 
 
 async def test_assignments_stop_where_pacing_says() -> None:
     given: list[Assignment] = []
     async with anyio.create_task_group() as group:
-        group.start_soon(give, Pace(PaceSettings(max_lag=1, batch_groups=2)), 100, given)
+        group.start_soon(give, Pace(PaceSettings(max_lag=1, batch_groups=2)), 100, given.append)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
     assert len(given) == 4
@@ -182,7 +182,7 @@ async def test_new_weights_let_the_next_groups_in() -> None:
     pace = Pace(PaceSettings(max_lag=0, batch_groups=2))
     given: list[Assignment] = []
     async with anyio.create_task_group() as group:
-        group.start_soon(give, pace, 4, given)
+        group.start_soon(give, pace, 4, given.append)
         await anyio.wait_all_tasks_blocked()
         assert len(given) == 2
         pace.group_ended()
@@ -199,7 +199,7 @@ async def test_whoever_waits_is_told_that_the_trainer_is_gone() -> None:
     pace = Pace(PaceSettings(max_lag=0, batch_groups=1))
     given: list[Assignment] = []
     async with anyio.create_task_group() as group:
-        group.start_soon(give, pace, 9, given)
+        group.start_soon(give, pace, 9, given.append)
         await anyio.wait_all_tasks_blocked()
         pace.close()
     assert len(given) == 1
