@@ -51,6 +51,18 @@ def record(
     write_whole(ledger, json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n")
 
 
+def portable(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with every absolute path, also behind `=`, cut to its last two parts."""
+
+    def short(text: str) -> str:
+        head, equals, tail = text.partition("=")
+        if equals and head.startswith("--"):
+            return f"{head}={short(tail)}"
+        return "/".join(Path(text).parts[-2:]).lstrip("/") if text.startswith(("/", "~")) else text
+
+    return [short(argument) for argument in arguments]
+
+
 def rounded(value: float | None) -> float | None:
     """Six decimal places."""
     return None if value is None else round(value, 6)

@@ -25,7 +25,7 @@ import anyio
 from anyio import to_thread
 
 from benchmarks.fidelity import held_out
-from benchmarks.ledger import ROOT, record, shown
+from benchmarks.ledger import ROOT, portable, record, shown
 from benchmarks.main_job import LOOP, numbers
 from benchmarks.roles import experiences, one_engine
 from dreamsim.agents.language_model import LanguageModelPolicy
@@ -188,18 +188,6 @@ async def returns(given: argparse.Namespace, settings: Settings) -> tuple[dict[s
         figures[f"return_difference.{environment.rpartition('/')[2]}"] = found
     more = {"dreamed_errors": gap.errors, "real_steps": round(gap.steps, 2)}
     return {given.prefix + key: found for key, found in figures.items()}, more
-
-
-def portable(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with every absolute path, also behind `=`, cut to its last two parts."""
-
-    def short(text: str) -> str:
-        head, equals, tail = text.partition("=")
-        if equals and head.startswith("--"):
-            return f"{head}={short(tail)}"
-        return "/".join(Path(text).parts[-2:]).lstrip("/") if text.startswith(("/", "~")) else text
-
-    return [short(argument) for argument in arguments]
 
 
 def _tell(what: str, done: int) -> None:

@@ -109,7 +109,9 @@ def one_place(books: Books, step: Step) -> Iterator[str]:
                     yield f"there were {known[name]} of {name!r} and are {count} after {step.action!r}"
         return
     if after.get(SCENE) in books.scenes and step.verb in _PLAIN:
-        known = Counter(map(base_name, books.memory.base(after.get(SCENE))))
+        # Counted apart: a thing that is carried may have the name of one that lies there.
+        there = (name for name, value in books.memory.left(after.get(SCENE)).items() if not is_held(value))
+        known = Counter(map(base_name, there)) + _held(books.before)
         for name in held:
             if now[name] > known[name]:
                 yield f"{name!r} is held, and lies also in {after.get(SCENE)!r}, where it was not left"

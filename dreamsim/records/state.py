@@ -119,6 +119,11 @@ class StateMemory:
         known.pop(SCENE, None)  # not carried along, even in a scene called `held`
         return known if scene is None else {SCENE: scene, **known}
 
+    def left(self, scene: str | None) -> dict[str, str]:
+        """Elements of `scene` as it was last seen; none of one that was not."""
+        remembered = self._scenes.get(scene)
+        return {} if remembered is None else dict(remembered.elements)
+
     def see(self, state: State) -> None:
         """Remember `state` as the current one."""
         self._current = state

@@ -62,6 +62,7 @@ def test_a_recipe_is_kept_short() -> None:
 
 def test_what_is_read_is_kept() -> None:
     assert result_of("Simon says, 'touch pineapple'.") == "Simon says touch pineapple"
+    assert result_of("Simon says, take these actions in order: eat pear, jump.") == "Simon says eat pear; jump"
     assert result_of("The current task is to take the papaya.") == "task take the papaya"
     assert result_of("Your task is to solve the following math problem: divide 22 by 11 . \nThen, pick") == (
         "divide 22 by 11"

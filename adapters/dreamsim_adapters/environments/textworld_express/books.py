@@ -17,12 +17,17 @@ from dreamsim.records.episode import Transition
 from dreamsim.records.state import RESULT, SCENE, is_held
 from dreamsim.records.task import Task
 from dreamsim_adapters.environments.textworld_express.belongings import BELONGINGS, Belongings
-from dreamsim_adapters.environments.textworld_express.mapping import DIRECTIONS, FAILED
+from dreamsim_adapters.environments.textworld_express.mapping import (
+    DIRECTIONS,
+    FAILED,
+    ORDERS,
+    PREPARATIONS,
+    SIMON_SAYS,
+)
 from dreamsim_adapters.environments.textworld_express.teacher import recipe_of
 
 CLOSED_DOOR: Final = "closed door"
 OPEN_DOOR: Final = " open door"
-SIMON_SAYS: Final = "Simon says "
 
 Things = Counter[tuple[str, str]]
 """(name, value) -> how often."""
@@ -53,6 +58,8 @@ class TextWorldExpressBooks(Books):
         """Things that were held at some time."""
         self.command = ""
         """peckingorder: the command that was read and still stands."""
+        self.orders: tuple[str, ...] = ()
+        """simonsays: the commands that stand, the next one first; empty where none was shown."""
         self.followed = 0
         """simonsays: commands followed so far."""
         self._note(task.first_state.elements)
@@ -61,12 +68,6 @@ class TextWorldExpressBooks(Books):
     def limited(self) -> bool:
         """Whether only a few things can be carried."""
         return bool(self.task.parameters.get("limitInventorySize"))
-
-    @property
-    def simon(self) -> str | None:
-        """simonsays: the command that stands; None where none is shown."""
-        said = self.before.get(RESULT, "")
-        return said.removeprefix(SIMON_SAYS) if said.startswith(SIMON_SAYS) else None
 
     def values(self, name: str) -> list[str]:
         """Values of the things of this name that can be seen now."""
@@ -100,10 +101,13 @@ class TextWorldExpressBooks(Books):
                 self.recipe = recipe_of(result)
             if rest == "instructions book":
                 self.command = result
-        if self.simon is not None and action == self.simon:
+        if self.orders and action == self.orders[0]:
+            self.orders = self.orders[1:]
             self.followed += 1
 
     def _note(self, elements: Mapping[str, str]) -> None:
+        if (said := elements.get(RESULT, "")).startswith(SIMON_SAYS):
+            self.orders = tuple(said.removeprefix(SIMON_SAYS).split(ORDERS))
         room, seen = elements.get(SCENE), things(elements)
         if room is not None:
             self.rooms[room] = lying(seen)
@@ -128,8 +132,11 @@ def lying(all_things: Things) -> Things:
 
 
 def inside(all_things: Things, container: str) -> Things:
-    """What lies in or on `container`."""
-    place = f"in {container}"
-    return Counter(
-        {thing: count for thing, count in all_things.items() if thing[1] == place or thing[1].startswith(place + " ")}
-    )
+    """What lies in or on `container`; not what lies in another whose name begins alike (`desk` and `desk chair`)."""
+    return Counter({thing: count for thing, count in all_things.items() if lies_in(thing[1], container)})
+
+
+def lies_in(value: str, container: str) -> bool:
+    """Whether `value` is `in <container>`, with nothing behind it but how the thing is prepared."""
+    place, rest = value[: len(container) + 3], value[len(container) + 3 :]
+    return place == f"in {container}" and rest[:1] in ("", " ") and all(word in PREPARATIONS for word in rest.split())

@@ -214,7 +214,10 @@ def _examine(books: TextWorldExpressBooks, name: str) -> Foretold:
 def _read(books: TextWorldExpressBooks, name: str) -> Foretold:
     if not books.values(name) or name not in READABLE:
         return _FAILS
-    sure = name != "map" or bool(books.held(name))  # a map is read in the hand
+    held = bool(books.held(name))
+    if name == "math problem" and not held:
+        return _FAILS  # is read in the hand
+    sure = name != "map" or held
     text = "" if name == "instructions book" else name  # its text changes while the game goes on
     return Foretold(works=True if sure else None, things=things(books.before), reads=text, about=name)
 

@@ -47,4 +47,4 @@ COOKED: Final = frozenset({"roasted", "fried", "grilled", "burned"})
 CUT: Final = frozenset(CUT_BY.values())
 NO_FOOD: Final = frozenset({"knife", "cookbook"})
 READABLE: Final = frozenset({"cookbook", "map", "math problem", "instructions book"})
-"""What can be read wherever it is seen."""
+"""What can be read: map and math problem in the hand, the others wherever they are seen."""

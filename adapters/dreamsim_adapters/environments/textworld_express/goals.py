@@ -6,8 +6,8 @@ Always: the step's own claim (its outcome and reward) is never looked at; the st
 What each game asks for: `coin` the coin in hand; `mapreader` the coin in the box; `cookingworld` the meal eaten, and no
 ingredient eaten or prepared otherwise than the recipe says; `twc` as many things as are asked for where they belong,
 which the task does not say but the game's own table (`belongings`); `sorting` everything in the box by rising quantity;
-`arithmetic` the right quantity in the box; `simonsays` what Simon says. `peckingorder` is lost when something else is
-taken than the command says that was read and still stands.
+`arithmetic` the right quantity in the box, and the problem read; `simonsays` what Simon says. `peckingorder` is lost
+when something else is taken than the command says that was read and still stands.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Final
 
 from dreamsim.experience.books import Step, base_name
 from dreamsim.records.episode import StepOutcome
-from dreamsim.records.state import is_held
+from dreamsim.records.state import RESULT, is_held
 from dreamsim_adapters.environments.textworld_express.books import TextWorldExpressBooks
 from dreamsim_adapters.environments.textworld_express.furniture import COOKED, COOKED_BY, CUT, CUT_BY, STEP_MAKES
 
 _PROBLEM: Final = re.compile(r"(add|subtract|multiply|divide) (\d+) (?:and|from|by) (\d+)\Z")
+_PROBLEM_NAME: Final = "math problem"
 _QUANTITY: Final = re.compile(r"(\d+)\s?(mg|kg|g|mm|cm|m|ml|l)?\b")
 _UNITS: Final[Mapping[str, float]] = {
     "mg": 1e-3,
@@ -36,6 +37,8 @@ _UNITS: Final[Mapping[str, float]] = {
     "": 1.0,
 }
 
+HELP: Final = "help"
+"""Says the task again, and the game does not notice."""
 _TAKE_THE: Final = "task take the "
 _IN_BOX: Final = "in box"
 
@@ -91,13 +94,24 @@ def _cookingworld(books: TextWorldExpressBooks, step: Step) -> StepOutcome | Non
 
 
 def _arithmetic(books: TextWorldExpressBooks, step: Step) -> StepOutcome | None:
+    if step.action == f"read {_PROBLEM_NAME}":
+        return _now_read(step)
     name, put = _put_in_box(step)
     if not put:
         return "running"
-    answer, found = _answer(books.texts.get("math problem", "")), _QUANTITY.match(name)
+    answer, found = _answer(books.texts.get(_PROBLEM_NAME, "")), _QUANTITY.match(name)
     if found is None:
         return "failure"
     return None if answer is None else "success" if int(found[1]) == answer else "failure"
+
+
+def _now_read(step: Step) -> StepOutcome | None:
+    """What reading the problem leads to: what lies in the box by then counts only from now on."""
+    lying = [_QUANTITY.match(name) for name, value in step.after.items() if value == _IN_BOX]
+    answer = _answer(step.after.get(RESULT, ""))
+    if not lying:
+        return "running"
+    return None if answer is None else "success" if any(one and int(one[1]) == answer for one in lying) else "running"
 
 
 def _answer(problem: str) -> int | None:
@@ -139,9 +153,11 @@ def _put_in_box(step: Step) -> tuple[str, bool]:
 
 
 def _simonsays(books: TextWorldExpressBooks, step: Step) -> StepOutcome | None:
-    if books.simon is None:
+    if step.action == HELP:
+        return "running"
+    if not books.orders:
         return None
-    if step.action != books.simon:
+    if step.action != books.orders[0]:
         return "failure"
     return "success" if books.followed + 1 == books.task.parameters.get("gameLength") else "running"
 

@@ -41,6 +41,9 @@ _CONTENTS = re.compile(
 )
 _FAILURES = ("Unknown action", "You can't", "That is already", "You cannot", "That is not", "I'm not sure")
 _SEPARATOR = "\f"
+SIMON_SAYS = "Simon says "
+ORDERS = "; "
+"""Between the commands that Simon gives at once."""
 
 
 def raw_observation(feedback: str, look: str, inventory: str) -> str:
@@ -138,7 +141,9 @@ def result_of(feedback: str) -> str:
     if found := re.match(r"The current task is to (.+?)\.$", text):
         return "task " + found[1]
     if found := re.match(r"Simon says,? '(.+?)'", text):
-        return "Simon says " + found[1]
+        return SIMON_SAYS + found[1]
+    if found := re.match(r"Simon says, take these actions in order: (.+?)\.$", text):
+        return SIMON_SAYS + ORDERS.join(found[1].split(", "))
     if text.startswith("Incorrect"):
         return "incorrect"
     return ""
