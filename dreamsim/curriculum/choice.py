@@ -1,0 +1,141 @@
+"""The decision: which task comes next. Pure functions of what is known and of one named draw.
+
+In: a `View` of tasks tried and untried. Out: a `Choice`.
+Always: the same view, settings and draw give the same choice.
+
+A choice is one of:
+    candidate   a written task that nobody has tried; first, because only a trial shows whether it can be solved
+    unseen      with probability `explore`: a cell never tried. First a family is drawn, in proportion to the score that
+                a task of its mean success would have, then one of its cells, evenly
+    stale       with probability `staleness` of what remains: in proportion to how many choices ago it was tried
+    value       else: in proportion to score ** sharpness
+
+Replay by score mixed with replay by staleness follows Prioritized Level Replay (arXiv 2010.03934); the score is V of
+Eq. 7 (arXiv 2511.03773) times how near the success is to the one aimed at:
+
+    score  = V * band(p),     band(p) = 1 where |p - target| <= width, else exp(-((|p - target| - width) / width) ** 2)
+    target = first - (first - last) * competence
+
+Competence is the mean success on tasks that were not chosen for their value. So tasks get harder as the policy gets
+better, and a task that is solved nearly always is left for one that is solved seldom.
+A *cell* is what has a value: a task, or a cluster of tasks where there are no groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamsim.runtime.curriculum_settings import CurriculumSection
+
+Why = Literal["candidate", "unseen", "stale", "value", "uniform"]
+UNKNOWN: Final = 0.25
+"""Score of a family nobody has tried: the greatest that returns of 0 and 1 can have."""
+LEAST: Final = 0.01
+"""Least score of a family that is explored: what cannot be solved today may be tomorrow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A cell that has a result and may be chosen."""
+
+    cell: str
+    """Its name."""
+    value: float
+    """V of its latest episodes."""
+    success: float
+    """Share of its latest episodes that solved the task."""
+    age: int
+    """Choices since it was last chosen, at least 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a choice depends on."""
+
+    tried: Sequence[Tried]
+    """Cells with results."""
+    untried: Mapping[str, Sequence[str]]
+    """Family -> cells never chosen; no family is empty."""
+    family_success: Mapping[str, float]
+    """Family -> mean success of what was not chosen for its value; families without results are missing."""
+    target: float
+    """Success aimed at."""
+    candidate: str | None = None
+    """The written task that has waited longest for its trial, if one may be chosen now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What comes next."""
+
+    cell: str
+    """The cell."""
+    why: Why
+    """What it was chosen for."""
+
+
+def synthetic_allowed(share: float, *, synthetic: int, total: int) -> bool:
+    """Whether one more group of a written task keeps `synthetic <= share * total`, exactly, for the share as written.
+
+    Since it then holds before and after the group, it holds after each of the group's episodes too.
+    """
+    return synthetic + 1 <= Fraction(str(share)) * (total + 1)
+
+
+def target_success(competence: float, settings: CurriculumSection) -> float:
+    """The success aimed at: from `target_first` where nothing is solved to `target_last` where everything is."""
+    return settings.target_first - (settings.target_first - settings.target_last) * competence
+
+
+def band(success: float, target: float, width: float) -> float:
+    """How much a success counts: 1 within `width` of `target`, falling as a bell beyond."""
+    beyond = max(0.0, abs(success - target) - width)
+    return math.exp(-((beyond / width) ** 2))
+
+
+def score(value: float, success: float, target: float, width: float) -> float:
+    """V, as far as the success is near to the one aimed at."""
+    return value * band(success, target, width)
+
+
+def choose(view: View, settings: CurriculumSection, draw: np.random.Generator) -> Choice | None:
+    """The next cell; None where there is none to choose from."""
+    if view.candidate is not None:
+        return Choice(cell=view.candidate, why="candidate")
+    explore, by_age = draw.random(2)
+    if view.untried and (explore < settings.explore or not view.tried):
+        return Choice(cell=_untried(view, settings, draw), why="unseen")
+    if not view.tried:
+        return None
+    scores = np.array([score(one.value, one.success, view.target, settings.band) for one in view.tried])
+    if by_age < settings.staleness or not scores.any():
+        ages = np.array([one.age for one in view.tried], dtype=np.float64)
+        return Choice(cell=view.tried[_draw(ages, draw)].cell, why="stale")
+    weights = np.where(scores > 0, np.power(scores / scores.max(), settings.sharpness), 0.0)
+    return Choice(cell=view.tried[_draw(weights, draw)].cell, why="value")
+
+
+def _untried(view: View, settings: CurriculumSection, draw: np.random.Generator) -> str:
+    families = list(view.untried)
+    weights = np.array([_family_score(view, family, settings.band) for family in families])
+    cells = view.untried[families[_draw(weights, draw)]]
+    return cells[int(draw.integers(len(cells)))]
+
+
+def _family_score(view: View, family: str, width: float) -> float:
+    success = view.family_success.get(family)
+    if success is None:
+        return UNKNOWN
+    return max(LEAST, score(success * (1 - success), success, view.target, width))
+
+
+def _draw(weights: NDArray[np.float64], draw: np.random.Generator) -> int:
+    """An index, drawn in proportion to `weights`, of which one is above 0."""
+    return int(draw.choice(len(weights), p=weights / weights.sum()))
