@@ -131,9 +131,10 @@ def test_uniform_gives_every_task_once_before_any_comes_again() -> None:
     assert curriculum.order() is None
 
 
-def a_candidate(**settings: object) -> tuple[Curriculum, Task]:
+def a_candidate(**settings: int) -> tuple[Curriculum, Task]:
     """A curriculum that has just got a written task, which comes next."""
-    curriculum = a_curriculum(synthetic=1.0, **settings)
+    section = CurriculumSection(synthetic=1.0, **settings)  # type: ignore[arg-type]
+    curriculum = Curriculum([a_task(number) for number in range(6)], section, size=4, seed=0)
     run(curriculum, 3, lambda task: 2)
     order = curriculum.order()
     assert order is not None
