@@ -1,0 +1,375 @@
+"""Dreamed and real episodes, a trainer, and its weights back to the engines, in one loop.
+
+In: environments, a policy, a trainer, tasks, an archive. Out: better weights, one line of metrics for every update.
+
+    plan -> play -> groups -> batch -> learn -> publish, deliver -> plan -> evaluate -> checkpoint -> play
+    `lag` rounds may be played while one is learned from
+
+Always:
+- an episode is on disk before anyone learns from it;
+- update u learns from round u, and round u is played only once the weights of update u - lag are delivered: no step is
+  learned from more than `lag` versions after it was decided (the bound of AReaL, arXiv 2505.24298 Eq. 3, per round);
+- what is planned is written down before it is played: after a kill the same groups are played under the same ids, those
+  that are on disk are taken from there, and an update whose state is on disk is not made again;
+- evaluations are not learned from, not retrieved from, and counted apart; the best weights are those of the best one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from dreamsim.checkpoint import TrainingFiles
+from dreamsim.errors import ConfigurationError, DreamsimError
+from dreamsim.evaluation.success import PolicyReport
+from dreamsim.flow.batches import BatchBuilder, BatchSettings
+from dreamsim.flow.delivery import load_everywhere
+from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
+from dreamsim.flow.mixing import SourceMixer
+from dreamsim.flow.planning import PlannedGroup, Planner
+from dreamsim.flow.rounds import RoundFigures, round_figures
+from dreamsim.protocols import Assignment
+from dreamsim.records.batch import Batch
+from dreamsim.records.episode import SOURCES, Source, episode_id
+from dreamsim.records.learning import UpdateMetrics
+from dreamsim.records.training import Line, TrainingStep
+from dreamsim.runtime.pipes import Pipe, PipeReceiver
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.simulator import Simulator
+from dreamsim.training.parts import Progress, TrainingParts, TrainingSettings
+from dreamsim.training.table import DurableSink, Lane, PlayedGroup, Table
+
+MOST_EMPTY_ROUNDS = 3
+"""A training whose rounds hold nothing to learn from so many times in a row is ended."""
+
+Round = tuple[PlannedGroup, ...]
+
+
+class Training:
+    """One training. `run` it once; a new one over the same directory goes on.
+
+    Example:
+        training = Training(parts, TrainingSettings(run="mine", steps=100), directory=Path("runs/mine"))
+        history = await training.run()
+    """
+
+    def __init__(
+        self,
+        parts: TrainingParts,
+        settings: TrainingSettings,
+        *,
+        directory: Path,
+        report: Callable[[Line], Awaitable[None]] | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        """Nothing starts before `run`. Make it inside the event loop.
+
+        Args:
+            parts: what it is made of.
+            settings: the training.
+            directory: where its files are; a training that stands there already is gone on with.
+            report: is told of every line of metrics.
+            telemetry: counts what happens to training episodes.
+
+        Raises:
+            ConfigurationError: the schedule asks for an environment that is not there.
+        """
+        for source in SOURCES:
+            if settings.real_share.ever(source) and source not in parts.environments:
+                raise ConfigurationError(f"the real share asks for {source} groups, and there is no such environment")
+        self._parts = parts
+        self._settings = settings
+        self._files = TrainingFiles(directory=directory)
+        self._report = report
+        self.telemetry: Telemetry = Telemetry() if telemetry is None else telemetry
+        """What happens to training episodes."""
+        self.progress: Progress = Progress()
+        """What is done so far."""
+        self.history: list[Line] = []
+        """Every line of metrics so far, those of earlier sittings included."""
+        size, self._now = settings.group_size, self.telemetry.clock.monotonic
+        mixer = SourceMixer(
+            settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
+        )
+        self._planner = Planner(parts.tasks, mixer, groups=settings.batch_groups)
+        assembler = GroupAssembler(GroupSettings(size=size, minimum=min(settings.minimum, size)))
+        self._begun = self._now()
+        self._table = Table(assembler, group_size=size, now=self._now)
+        self._scope = anyio.CancelScope()
+        self._stopping = False
+        self._error: Exception | None = None
+
+    async def run(self) -> list[Line]:
+        """Train until all updates are made, the budget of real transitions is spent, or `stop` is called.
+
+        Returns:
+            `history`.
+
+        Raises:
+            DreamsimError: the training could not go on; what is on disk can be gone on with.
+        """
+        self._begun = self._now()
+        with self._scope:
+            known = await self._begin()
+            if self._unfinished:
+                await self._loop(known)
+        if self._error is not None:
+            raise self._error
+        return self.history
+
+    def stop(self) -> None:
+        """End now. What was not finished is not kept, and is done again by whoever goes on."""
+        self._stopping = True
+        self._scope.cancel()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to do."""
+        return self._error is None and not self._stopping and not self._unfinished
+
+    @property
+    def _unfinished(self) -> bool:
+        return self.progress.updates < self._settings.steps and bool(self.progress.planned)
+
+    async def _begin(self) -> frozenset[str]:
+        """Go back to what was written last, or write the first state; returns the ids of episodes that are there."""
+        parts, files = self._parts, self._files
+        state = await to_thread.run_sync(files.load, parts.trainer)
+        if state is None:
+            await to_thread.run_sync(lambda: files.lines(up_to=-1))
+            await self._evaluated_at_first()
+            await self._plan()
+            await self._save()
+        else:
+            self.progress = Progress.from_json(state["progress"])
+            self._planner.restore(state["planner"])
+            self.history = await to_thread.run_sync(lambda: files.lines(up_to=self.progress.updates))
+            if parts.trainer.version:
+                await self._deliver()
+            if await self._plan():  # more updates are wanted than before
+                await self._save()
+        self._table.idle()
+        self._table.planned(sum(map(len, self.progress.planned)))
+        return await self._taken_up()
+
+    async def _taken_up(self) -> frozenset[str]:
+        """Episodes that are planned and on disk already."""
+        archive, settings = self._parts.archive, self._settings
+        ids = [
+            episode_id(settings.run, one.task.key, one.repeat)
+            for planned in self.progress.planned
+            for group in planned
+            for one in group.assignments(settings.group_size)
+        ]
+        known = await archive.known_ids(ids)
+        for id in ids:
+            episode = await archive.episode(id) if id in known else None
+            if episode is not None:
+                self._table.arrived(episode)
+        return known
+
+    async def _loop(self, known: frozenset[str]) -> None:
+        rounds: Pipe[Round] = Pipe("rounds", self._settings.lag + 2, now=self._now)
+        lanes: dict[Source, Pipe[Assignment]] = {
+            source: Pipe(f"{source} assignments", self._settings.group_size, now=self._now)
+            for source in self._parts.environments
+        }
+        for planned in self.progress.planned:
+            rounds.sender.send_nowait(planned)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for source, lane in lanes.items():
+                    tasks.start_soon(self._told, self._play, source, lane.receiver, known)
+                tasks.start_soon(self._told, self._dispatch, rounds.receiver, lanes)
+                await self._told(self._learn, rounds)
+                tasks.cancel_scope.cancel()
+        finally:
+            rounds.close()
+            for lane in lanes.values():
+                lane.close()
+
+    async def _told(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Do `work`; the first error ends everything and is raised by `run`, outside the group that would wrap it."""
+        try:
+            await work(*arguments)
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            self._error = error if self._error is None else self._error
+            self.stop()
+
+    async def _dispatch(self, rounds: PipeReceiver[Round], lanes: Mapping[Source, Pipe[Assignment]]) -> None:
+        async for planned in rounds:
+            for group in planned:
+                for assignment in group.assignments(self._settings.group_size):
+                    await lanes[group.source].sender.send(assignment)
+
+    async def _play(self, source: Source, lane: PipeReceiver[Assignment], known: frozenset[str]) -> None:
+        settings = self._settings
+        simulator = Simulator(
+            environment=self._parts.environments[source],
+            policy=self._parts.policy,
+            tasks=Lane(lane),
+            run=settings.run,
+            sink=DurableSink(self._parts.archive, lambda: self._stopping),
+            concurrency=settings.concurrency,
+            max_steps=settings.max_steps,
+            seed=settings.seed,
+            episode_seconds=settings.episode_seconds,
+            finished=known,
+            generation=self._parts.generation,
+            telemetry=self.telemetry,
+        )
+        async with simulator:
+            async for episode in simulator.episodes():
+                self._table.arrived(episode)
+
+    async def _learn(self, rounds: Pipe[Round]) -> None:
+        """Round after round. What is planned anew is played only when the state that knows of it is on disk."""
+        empty = 0
+        while self._unfinished:
+            begun = self._now()
+            planned = self.progress.planned[0]
+            groups = await self._table.complete(planned)
+            came = self._now()
+            viable = [one.closed for one in groups if one.closed.viable]
+            batch = await to_thread.run_sync(self._batch, viable)
+            metrics = None if batch is None else await to_thread.run_sync(self._parts.trainer.step, batch)
+            figures = round_figures(
+                [(group.source, one.episodes) for group, one in zip(planned, groups, strict=True)],
+                not_viable=len(groups) - (0 if batch is None else len(batch.groups)),
+            )
+            empty = 0 if batch is not None else empty + 1
+            if empty == MOST_EMPTY_ROUNDS:
+                raise DreamsimError(
+                    f"{empty} rounds in a row held no group to learn from ({figures.failed_kinds or 'no tokens'}): "
+                    "see `dreamsim episodes` for what happened to their episodes"
+                )
+            self._count(planned, groups)
+            times = {"waited_s": came - begun, "worked_s": self._now() - came}
+            new = await (self._plan() if metrics is None else self._learned(metrics, figures, times))
+            await self._save(due=metrics is None or self._due(self._settings.save_every))
+            self._table.planned(sum(map(len, new)))
+            for one in new:
+                await rounds.sender.send(one)
+
+    def _count(self, planned: Round, groups: Sequence[PlayedGroup]) -> None:
+        """A round is over."""
+        for group, one in zip(planned, groups, strict=True):
+            self._planner.played(group, one.closed, transitions=one.transitions)
+            self.progress.totals[group.source] += one.transitions
+            self.progress.totals["episodes"] += len(one.episodes)
+        self.progress.planned.popleft()
+
+    async def _learned(self, metrics: UpdateMetrics, figures: RoundFigures, times: dict[str, float]) -> list[Round]:
+        """An update was made: bring its weights to the engines, plan, evaluate, tell."""
+        self.progress.updates += 1
+        begun = self._now()
+        await self._deliver()
+        times["delivered_s"] = self._now() - begun
+        new = await self._plan()
+        times["engine_idle_s"] = self._table.idle()
+        begun = self._now()
+        due = self._due(self._settings.evaluate_every) or not self._unfinished
+        report = await self._evaluation() if due else None
+        times["evaluated_s"] = self._now() - begun if report is not None else 0.0
+        self._table.idle()  # an engine that evaluates is not idle
+        await self._tell(self._step(figures, report, times).line(metrics))
+        return new
+
+    def _due(self, every: int) -> bool:
+        return self.progress.updates % every == 0 or not self._unfinished
+
+    def _batch(self, groups: Sequence[ClosedGroup]) -> Batch | None:
+        """Lay out the groups of a round. Blocks."""
+        builder = BatchBuilder(
+            BatchSettings(groups=len(groups) + 1, max_tokens=self._settings.max_tokens),
+            continuation=self._parts.continuation,
+            first_number=self.progress.updates,
+        )
+        for group in groups:
+            builder.add(group)
+        return builder.rest()
+
+    async def _deliver(self) -> None:
+        """Publish the trainer's weights and have every engine load them."""
+        trainer, files = self._parts.trainer, self._files
+        update = await to_thread.run_sync(trainer.publish, files.weights(trainer.version))
+        await load_everywhere(update, self._parts.receivers)
+        await to_thread.run_sync(lambda: files.forget_weights(keep={trainer.version}))
+
+    async def _evaluation(self) -> PolicyReport | None:
+        if self._parts.evaluate is None:
+            return None
+        report = await self._parts.evaluate(self.progress.updates)
+        self.progress.totals["evaluation"] += report.overall.steps
+        success, best = report.overall.success.value, self.progress.best_success
+        if success is not None and (best is None or success > best):
+            await to_thread.run_sync(self._keep_best)
+            self.progress.best_success, self.progress.best_update = success, self.progress.updates
+        return report
+
+    def _keep_best(self) -> None:
+        self._parts.trainer.publish(self._files.best)
+        self._parts.describe(self._files.best)
+
+    async def _evaluated_at_first(self) -> None:
+        """Measure the policy as it is before training."""
+        begun = self._now()
+        report = await self._evaluation()
+        if report is not None:
+            await self._tell(self._step(round_figures([]), report, {"evaluated_s": self._now() - begun}).line(None))
+
+    def _step(self, figures: RoundFigures, report: PolicyReport | None, times: Mapping[str, float]) -> TrainingStep:
+        progress, found = self.progress, None if report is None else report.overall
+        return TrainingStep(
+            update=progress.updates,
+            elapsed_s=self._elapsed,
+            real_share=float(self._settings.real_share.at(max(0, progress.updates - 1))),
+            **figures.numbers(),
+            total_real_transitions=progress.totals["real"],
+            total_dreamed_transitions=progress.totals["dreamed"],
+            total_evaluation_transitions=progress.totals["evaluation"],
+            total_episodes=progress.totals["episodes"],
+            waited_s=times.get("waited_s", 0.0),
+            worked_s=times.get("worked_s", 0.0),
+            delivered_s=times.get("delivered_s", 0.0),
+            evaluated_s=times.get("evaluated_s", 0.0),
+            engine_idle_s=times.get("engine_idle_s", 0.0),
+            evaluation_success=None if found is None else found.success.value,
+            evaluation_low=None if found is None else found.success.low,
+            evaluation_high=None if found is None else found.success.high,
+            evaluation_return=None if found is None else found.mean_return.value,
+            evaluation_length=None if found is None else found.length.value,
+            best_success=progress.best_success,
+            best_update=progress.best_update,
+        )
+
+    async def _tell(self, line: Line) -> None:
+        self.history.append(line)
+        await to_thread.run_sync(self._files.add_line, line)
+        if self._report is not None:
+            await self._report(line)
+
+    async def _plan(self) -> list[Round]:
+        """Plan as far ahead as may be played now; returns what is new."""
+        progress, settings, new = self.progress, self._settings, []
+        while len(progress.planned) < min(settings.lag + 1, settings.steps - progress.updates):
+            planned = await self._planner.round(progress.updates + len(progress.planned))
+            if not planned:
+                break
+            progress.planned.append(planned)
+            new.append(planned)
+        return new
+
+    async def _save(self, *, due: bool = True) -> None:
+        if due:
+            progress, planner = self.progress.to_json(seconds=self._elapsed), self._planner.state()
+            state = {"progress": progress, "planner": planner}
+            await to_thread.run_sync(self._files.save, state, self._parts.trainer)
+
+    @property
+    def _elapsed(self) -> float:
+        return self.progress.seconds + self._now() - self._begun

@@ -1,0 +1,119 @@
+"""What lies between planning and learning: assignments on their way out, episodes on their way back.
+
+In: planned groups, assignments, finished episodes. Out: closed groups with all their episodes.
+Always: an episode is on disk before it lies here; a group is taken once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from dreamsim.errors import EngineError, EpisodeCancelledError
+from dreamsim.flow.groups import ClosedGroup, GroupAssembler
+from dreamsim.flow.planning import PlannedGroup
+from dreamsim.protocols import Assignment, EpisodeArchive
+from dreamsim.records.episode import Episode
+from dreamsim.runtime.pipes import PipeReceiver
+
+
+@dataclass(slots=True)
+class PlayedGroup:
+    """The episodes of one group, in any order until it is closed."""
+
+    episodes: list[Episode] = field(default_factory=list)
+    """All of them, failed ones too."""
+    group: ClosedGroup | None = None
+    """Those that can be learned from; None until all have come."""
+
+    @property
+    def closed(self) -> ClosedGroup:
+        """`group`, of a group that is closed."""
+        assert self.group is not None, "taken before it was closed"
+        return self.group
+
+    @property
+    def transitions(self) -> int:
+        """Steps of all its episodes."""
+        return sum(len(episode.transitions) for episode in self.episodes)
+
+
+class Table:
+    """Groups that are being played or wait for their round, and how long nothing was being played."""
+
+    def __init__(self, assembler: GroupAssembler, *, group_size: int, now: Callable[[], float]) -> None:
+        """An empty one; `assembler` closes groups of `group_size`, `now` is monotonic time, seconds."""
+        self._assembler = assembler
+        self._size = group_size
+        self._now = now
+        self._groups: dict[tuple[str, int], PlayedGroup] = {}
+        self._playing = 0
+        self._idle_since: float | None = now()
+        self._idle_s = 0.0
+        self._changed = anyio.Event()
+
+    def planned(self, groups: int) -> None:
+        """So many groups more are going to be played."""
+        self._tick()
+        self._playing += groups
+        self._idle_since = None
+
+    def arrived(self, episode: Episode) -> None:
+        """An episode is over and on disk."""
+        key = (episode.task.key, episode.repeat // self._size)
+        found = self._groups.setdefault(key, PlayedGroup())
+        found.episodes.append(episode)
+        found.group = self._assembler.add(episode, self._now())
+        if found.group is not None:
+            self._playing -= 1
+            if self._playing == 0:
+                self._idle_since = self._now()
+            self._changed.set()
+
+    async def complete(self, planned: Sequence[PlannedGroup]) -> tuple[PlayedGroup, ...]:
+        """Wait until all groups of a round are closed, and take them, in the order of planning."""
+        while not all((found := self._groups.get(one.key)) is not None and found.group for one in planned):
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        return tuple(self._groups.pop(one.key) for one in planned)
+
+    def idle(self) -> float:
+        """Seconds since this was asked last in which nothing was being played."""
+        self._tick()
+        found, self._idle_s = self._idle_s, 0.0
+        return found
+
+    def _tick(self) -> None:
+        if self._idle_since is not None:
+            now = self._now()
+            self._idle_s += now - self._idle_since
+            self._idle_since = now
+
+
+class Lane:
+    """The assignments of one source, as they are dispatched."""
+
+    def __init__(self, receiver: PipeReceiver[Assignment]) -> None:
+        """Ends when the pipe does."""
+        self._receiver = receiver
+
+    async def assignments(self) -> AsyncIterator[Assignment]:
+        """All of them."""
+        async for assignment in self._receiver:
+            yield assignment
+
+
+class DurableSink:
+    """Has every episode on disk before it is delivered; without those that the end of the training cut off."""
+
+    def __init__(self, archive: EpisodeArchive, stopping: Callable[[], bool]) -> None:
+        """`stopping` tells whether the training is being ended."""
+        self._archive = archive
+        self._stopping = stopping
+
+    async def add(self, episode: Episode) -> None:
+        """Store `episode`; returns when it is on disk."""
+        if not (self._stopping() and episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)):
+            await self._archive.add_durable(episode)

@@ -1,0 +1,155 @@
+"""The loop: what is learned from, when, and what a kill changes (nothing)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dreamsim.errors import ConfigurationError, DreamsimError
+from dreamsim.flow.mixing import ShareSchedule
+from dreamsim.records.batch import Batch
+from dreamsim.records.learning import UpdateMetrics
+from dreamsim.store.queries import EpisodeFilter
+from dreamsim.store.store import open_store
+from dreamsim.training.loop import Training
+from tests.training.worlds import SETTINGS, RememberingTrainer, numbers, parts, train, without_times
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
+
+
+async def test_every_update_learns_from_its_own_groups_and_says_what_it_did(tmp_path: Path) -> None:
+    history, trainer = await train(tmp_path)
+    assert [line["update"] for line in history] == [0, 1, 2, 3, 4]
+    assert [len(batch.groups) for batch in trainer.batches] == [2, 2, 2, 2]
+    assert all(len(group.trajectories) == 3 for batch in trainer.batches for group in batch.groups)
+    assert [line["evaluation_success"] is not None for line in history] == [True, False, True, False, True]
+    assert history[-1]["total_episodes"] == 4 * 2 * 3
+    assert history[-1]["total_real_transitions"] == 0
+    assert numbers(history, "total_evaluation_transitions")[-1] > 0
+
+
+async def test_what_is_learned_from_is_on_disk_before(tmp_path: Path) -> None:
+    missing: list[str] = []
+
+    class Looking(RememberingTrainer):
+        def step(self, batch: Batch) -> UpdateMetrics:
+            with sqlite3.connect(f"file:{tmp_path / 'store.sqlite'}?mode=ro", uri=True) as connection:
+                there = {row[0] for row in connection.execute("SELECT id FROM episodes")}
+            missing.extend(one.episode_id for one in batch.trajectories if one.episode_id not in there)
+            return super().step(batch)
+
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        await Training(parts(store, Looking()), SETTINGS, directory=tmp_path).run()
+    assert missing == []
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+async def test_no_step_is_learned_from_more_than_lag_versions_late(tmp_path: Path, lag: int) -> None:
+    history, _ = await train(tmp_path, replace(SETTINGS, steps=8, lag=lag), evaluate=False)
+    assert (
+        max(numbers(history, "staleness")) == lag
+    )  # and with lag 0 every step is decided by the weights that learn from it
+    assert len(history) == 8
+
+
+async def test_a_training_in_several_sittings_learns_what_one_would(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, real_share=ShareSchedule.parse(["0.5"]))
+    _, trainer = await train(tmp_path / "whole", settings)
+    for steps in (1, 3):
+        await train(tmp_path / "parts", replace(settings, steps=steps))
+    _, resumed = await train(tmp_path / "parts", settings)
+    assert resumed.weights == trainer.weights
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> None:
+    settings = replace(SETTINGS, steps=12, evaluate_every=5, lag=lag)
+    anyio.run(train, tmp_path / "whole", settings)
+    killed = tmp_path / "killed"
+    script = (
+        "import anyio, sys; from dataclasses import replace; from functools import partial; from pathlib import Path; "
+        "from tests.training.worlds import SETTINGS, train; "
+        f"settings = replace(SETTINGS, steps=12, evaluate_every=5, lag={lag}); "
+        "anyio.run(partial(train, Path(sys.argv[1]), settings, latency_s=0.005))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "adapters", ROOT / "trainers")))}
+    for lines in (3, 8):
+        process = subprocess.Popen([sys.executable, "-c", script, str(killed)], cwd=ROOT, env=environment)
+        while not (killed / "metrics.jsonl").exists() or (killed / "metrics.jsonl").read_text().count("\n") < lines:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    anyio.run(train, killed, settings)
+    told = [[json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()] for path in
+            (tmp_path / "whole", killed)]  # fmt: skip
+    assert without_times(told[0]) == without_times(told[1])
+    weights = [(path / "weights" / "v12" / "weights").read_text() for path in (tmp_path / "whole", killed)]
+    assert weights[0] == weights[1]
+
+
+async def test_a_resumed_training_makes_no_update_twice(tmp_path: Path) -> None:
+    await train(tmp_path, replace(SETTINGS, steps=2))
+    _, trainer = await train(tmp_path, replace(SETTINGS, steps=4))
+    assert [batch.number for batch in trainer.batches] == [2, 3]
+    async with open_store(tmp_path / "store.sqlite", encoder=None, read_only=True) as store:
+        counts = await store.counts("t")
+    assert counts.episodes == 4 * 2 * 3
+
+
+async def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path) -> None:
+    history, _ = await train(tmp_path, replace(SETTINGS, steps=6, evaluate_every=1))
+    found = dict(zip(numbers(history, "update"), numbers(history, "evaluation_success"), strict=True))
+    best = max(found.values())
+    assert history[-1]["best_success"] == best
+    assert history[-1]["best_update"] == min(update for update, value in found.items() if value == best)
+    assert (tmp_path / "best" / "weights").exists()
+
+
+async def test_evaluations_are_stored_apart(tmp_path: Path) -> None:
+    await train(tmp_path)
+    async with open_store(tmp_path / "store.sqlite", encoder=None, read_only=True) as store:
+        purposes = {one.purpose async for one in store.episodes(EpisodeFilter(run="t"))}
+        evaluated = [one async for one in store.episodes(EpisodeFilter(run="t-evaluation"))]
+    assert purposes == {"training"}
+    assert len(evaluated) == 3 * 3  # before, after 2, after 4: three games each
+    assert {(one.purpose, one.source, one.task.fold) for one in evaluated} == {("evaluation", "real", "dev")}
+
+
+async def test_real_transitions_stay_within_the_budget_and_end_a_real_training(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, steps=50, real_share=ShareSchedule.parse(["1"]), max_real_transitions=100, evaluate_every=100
+    )
+    history, _ = await train(tmp_path, settings)
+    async with open_store(tmp_path / "store.sqlite", encoder=None, read_only=True) as store:
+        counts = (await store.counts("t")).only(source="real")
+    assert history[-1]["total_real_transitions"] == counts.steps <= 100
+    assert counts.steps > 100 - 18 - 18  # a group of 3 episodes of 6 steps may not fit any more
+    assert numbers(history, "update")[-1] < 50
+    assert history[-1]["evaluation_success"] is not None
+
+
+async def test_a_training_that_never_gets_a_usable_group_ends_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DreamsimError, match=r"3 rounds in a row held no group to learn from \(engine 6"):
+        await train(tmp_path, fault={"policy": "error"}, evaluate=False)
+
+
+async def test_a_dead_engine_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(DreamsimError, match="dead"):
+        await train(tmp_path, fault={"policy": "dead"}, evaluate=False)
+
+
+async def test_an_environment_that_the_schedule_needs_is_asked_for_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="asks for real groups"):
+        await train(tmp_path, replace(SETTINGS, real_share=ShareSchedule.parse(["0", "5:1"])), sources=("dreamed",))
