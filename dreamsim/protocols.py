@@ -359,6 +359,22 @@ class TaskSource(Protocol):
         ...
 
 
+class TaskDomain(Protocol):
+    """Knows which tasks could be of an environment, so that a task nobody could set up is not dreamed either."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for provenance."""
+        ...
+
+    def refusal(self, task: Task) -> str | None:
+        """What is impossible or foreign about `task`, in a few words that can be counted; None where nothing is.
+
+        Pure and fast. It never refuses a task that the real environment gave.
+        """
+        ...
+
+
 class Trainer(Protocol):
     """Learns from batches. Every method blocks: `flow.learning` calls them in a thread, one at a time."""
 

@@ -272,10 +272,16 @@ class Curriculum:
     # new tasks
 
     def order(self) -> Order | None:
-        """A variation that is wanted now, if any: candidates are few, and some task is worth varying."""
+        """A variation that is wanted now, if any: candidates are few, and some task is worth varying.
+
+        There are never more orders than `waiting` and one for each group given: a writer who only repeats what is
+        known costs little.
+        """
         if self._closed or self.settings.mode == "uniform" or not self.settings.synthetic:
             return None
-        seed = self._seed_task() if self._written.expected < self.settings.waiting else None
+        waiting = self.settings.waiting
+        wanted = self._written.expected < waiting and self._written.orders < waiting + self.planned
+        seed = self._seed_task() if wanted else None
         return None if seed is None else self._written.order(seed, self._others(seed))
 
     def _seed_task(self) -> Task | None:
@@ -314,7 +320,7 @@ class Curriculum:
         self._tell()
 
     def refuse(self, order: Order, reasons: Mapping[str, int]) -> None:
-        """Nothing more comes of `order`; `reasons` counts what was written for it and not taken."""
+        """Count what was written for `order` and not taken, by reason; nothing more comes of the order."""
         self._written.refused.update(reasons)
         self._written.ordered.discard(order.number)
         self._tell()
@@ -323,11 +329,15 @@ class Curriculum:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def changed(self) -> bool:
-        """Wait until something has changed; False once the curriculum is closed."""
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def changed(self) -> None:
+        """Wait until something changes, or the curriculum is closed."""
         if not self._closed:
             await self._changed.wait()
-        return not self._closed
 
     # to be continued
 
@@ -347,10 +357,13 @@ class Curriculum:
             "chosen": dict(self.chosen),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], *, again: bool = True) -> None:
         """Go on from `state()` of a curriculum that was made with the same arguments.
 
-        Groups without a result are given again, with the numbers they had.
+        Args:
+            state: what `state` gave.
+            again: whether groups without a result are given again, first and with the numbers they had; False where
+                the caller keeps what was given.
 
         Raises:
             ConfigurationError: it is the state of another one.
@@ -365,7 +378,7 @@ class Curriculum:
         self._families = {name: Average.from_json(found) for name, found in state["families"].items()}
         self._numbers = Counter(state["numbers"])
         self._open = {(key, number): why for key, number, why in state["open"]}
-        self._again = list(self._open)
+        self._again = list(self._open) if again else []
         self._written, self.chosen = WrittenTasks.from_json(state["written"]), Counter(state["chosen"])
         for one in self._written:
             if one.standing == "feasible":
