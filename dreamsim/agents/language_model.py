@@ -105,6 +105,17 @@ def _state_segment(lines: Sequence[str]) -> str:
     return f"\n{STATE}\n{joined(lines)}"
 
 
+def sampling_of(tokenizer: Tokenizer, settings: PolicySettings) -> Sampling:
+    """How the policy's decisions are sampled; they end with the end tag where that is one token."""
+    end = tokenizer.encode(END)
+    return Sampling(
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop_token_ids=(int(end[0]),) if len(end) == 1 else (),
+    )
+
+
 class LanguageModelPolicy:
     """A policy on an engine. One object serves all episodes."""
 
@@ -112,8 +123,7 @@ class LanguageModelPolicy:
         self._engine = engine
         self._tokenizer = tokenizer
         self._settings = settings
-        end = tokenizer.encode(END)
-        self._stop_token_ids = (int(end[0]),) if len(end) == 1 else ()
+        self._sampling = sampling_of(tokenizer, settings)
 
     @property
     def name(self) -> str:
@@ -167,12 +177,7 @@ class LanguageModelActor:
         request = GenerationRequest(
             request_id=f"{self._episode_id}-a{self._step}-{attempt}",
             prompt_token_ids=prompt,
-            sampling=Sampling(
-                max_tokens=settings.max_tokens,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                stop_token_ids=self._policy._stop_token_ids,
-            ),
+            sampling=self._policy._sampling,
             seed=seed_of(self._seed, "policy", self._step, attempt),
             adapter=settings.adapter,
             role="policy",

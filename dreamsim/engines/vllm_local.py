@@ -3,6 +3,8 @@
 In: `VllmSettings`. Out: an `Engine`, for as long as the context is open.
 Always:
 - Cancelling `generate` aborts the request in vLLM; nothing is computed for nobody.
+- An answer's version is that of the weights it was begun with; no answer is computed by two, unless in-flight requests
+  are kept while weights are swapped. Prefixes cached with old weights are forgotten.
 - When vLLM's process dies, every call waiting and every later one raises an `EngineError` that is not recoverable.
 - Leaving the context, or the death of this process, leaves no process behind.
 - vLLM's output goes to the log given, never to the terminal.
@@ -23,9 +25,13 @@ import anyio.lowlevel
 import anyio.to_thread
 import numpy as np
 
+from dreamsim.engines.adapted import check_kind
+from dreamsim.engines.checkpoints import check_interchangeable
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
+from dreamsim.engines.vllm_adapters import VllmAdapters
 from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, root_cause, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
+from dreamsim.engines.weights_gate import WeightsGate
 from dreamsim.errors import (
     ConfigurationError,
     ContextOverflowError,
@@ -34,28 +40,25 @@ from dreamsim.errors import (
     MissingExtraError,
 )
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
+from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.runtime.guard import guarded
 
 FINISH_REASONS: Final[dict[str | None, FinishReason]] = {"stop": "stop", "length": "length", "abort": "abort"}
 ABORT_TIMEOUT_S: Final = 5.0
+LOAD_TIMEOUT_S: Final = 900.0
+"""Longest time to read a checkpoint, and to stop and start for it."""
 
 
 class VllmEngine:
     """A running AsyncLLM. Made by `open_vllm_engine`."""
 
     def __init__(self, llm: Any, settings: VllmSettings) -> None:
-        from vllm.lora.request import LoRARequest
-
         self._llm = llm
         self._settings = settings
         self._version = settings.version
-        self._reloading: anyio.Event | None = None
-        self._reload_turn = anyio.Lock()
+        self._gate = WeightsGate(drain_seconds=settings.drain_s)
         self._max_model_len = int(llm.model_config.max_model_len)
-        self._adapters = {
-            name: LoRARequest(name, number, str(path))
-            for number, (name, path) in enumerate(sorted(settings.adapters.items()), start=1)
-        }
+        self._adapters = VllmAdapters(llm, settings)
         self._counters = EngineCounters()
 
     @property
@@ -65,8 +68,16 @@ class VllmEngine:
 
     @property
     def version(self) -> str:
-        """Version of the weights now in use."""
+        """Version of the model's weights now in use; adapters have their own (`adapter_version`)."""
         return self._version
+
+    def adapter_version(self, adapter: str) -> str:
+        """Version that requests for `adapter` are answered with now.
+
+        Raises:
+            EngineError: there is no such adapter.
+        """
+        return self._adapters.served(adapter).version or self._version
 
     @property
     def max_model_len(self) -> int:
@@ -84,10 +95,24 @@ class VllmEngine:
         room = self._max_model_len - len(prompt)
         if room < 1:
             raise ContextOverflowError(f"{len(prompt)} tokens of prompt in a context of {self._max_model_len}")
-        while self._reloading is not None:
-            await self._reloading.wait()
-        version = self._version
-        output = await self._answer(request)
+        return await self._gate.through(lambda: self._begin(request, room))
+
+    async def _begin(self, request: GenerationRequest, room: int) -> Completion:
+        """Answer by the weights of now."""
+        name = request.adapter
+        if name is None:
+            return await self._complete(request, room, lora=None, version=self._version)
+
+        async def ask() -> Completion:
+            async with self._adapters.using(name) as served:
+                version = served.version or self._version
+                return await self._complete(request, room, lora=served.request, version=version)
+
+        return await self._adapters.gate(name).through(ask)
+
+    async def _complete(self, request: GenerationRequest, room: int, *, lora: Any, version: str) -> Completion:
+        prompt = request.prompt_token_ids
+        output = await self._answer(request, lora)
         answer = output.outputs[0]
         tokens = len(answer.token_ids)
         if answer.finish_reason == "length" and tokens < request.sampling.max_tokens:
@@ -111,12 +136,14 @@ class VllmEngine:
             version=version,
         )
 
-    async def _answer(self, request: GenerationRequest) -> Any:
+    async def _answer(self, request: GenerationRequest, lora: Any) -> Any:
         """vLLM's own answer."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
-            return await guarded(self._first_output(request), waiting_for=f"vLLM's answer to {request.request_id}")
+            return await guarded(
+                self._first_output(request, lora), waiting_for=f"vLLM's answer to {request.request_id}"
+            )
         except (anyio.get_cancelled_exc_class(), EpisodeCancelledError):
             self._counters.aborted += 1
             await self._abort(request.request_id)
@@ -133,13 +160,13 @@ class VllmEngine:
             cause = error.__cause__ or error
             raise EngineError(f"vLLM failed: {type(cause).__name__}: {cause}") from error
 
-    async def _first_output(self, request: GenerationRequest) -> Any:
+    async def _first_output(self, request: GenerationRequest, lora: Any) -> Any:
         prompt = {"type": "token", "prompt_token_ids": request.prompt_token_ids.tolist()}
         outputs = self._llm.generate(
             prompt,
             self._sampling_params(request.sampling, request.seed),
             request.request_id,
-            lora_request=self._adapter(request.adapter),
+            lora_request=lora,
         )
         final: Any = None
         async for output in outputs:  # there is but one; leaving before the end would count as an abort
@@ -152,15 +179,6 @@ class VllmEngine:
         # vLLM aborts by itself, except where the cancellation struck while it handed the request over.
         with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True), suppress(Exception):  # a dead engine has none
             await self._llm.abort(request_id)
-
-    def _adapter(self, name: str | None) -> Any:
-        if name is None:
-            return None
-        try:
-            return self._adapters[name]
-        except KeyError:
-            known = ", ".join(self._adapters) or "none"
-            raise EngineError(f"no adapter '{name}' in this engine (it has: {known})") from None
 
     def _sampling_params(self, sampling: Sampling, seed: int) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -195,31 +213,47 @@ class VllmEngine:
         """Forget the computed prefixes of prompts."""
         await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
 
-    async def reload(self, path: Path, *, version: str) -> None:
-        """Take the weights of a checkpoint of the same architecture, between two requests.
+    async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Take the weights of a checkpoint of the same architecture, in place.
 
-        Requests in flight are finished with the old weights; those that come meanwhile wait for the new.
+        Requests in flight are finished with the old weights (`drain`), go on with the new ones from their next token,
+        their prompts and what they wrote computed anew (`keep`), or are begun again (`abort`); those that come
+        meanwhile wait.
 
         Raises:
+            ConfigurationError: the checkpoint cannot take the model's place; nothing has changed.
             EngineError: vLLM could not; whether it can still answer is unknown, so it is not recoverable.
         """
-        async with self._reload_turn:
-            self._reloading = anyio.Event()
+        check_kind(update, "full")
+        present = self._llm.model_config.hf_text_config.to_dict()
+        await anyio.to_thread.run_sync(check_interchangeable, update.path, present)
+        async with self._gate.closed(in_flight):
             try:
-                await self._reload(path)
-                self._version = version
+                # Whoever gives up meanwhile must not leave new weights under the old version.
+                with anyio.fail_after(LOAD_TIMEOUT_S, shield=True):
+                    await self._reload(update.path, keep=in_flight == "keep")
+                    self._version = str(update.version)
             except Exception as error:
-                raise EngineError(f"vLLM could not load {path}: {error}", recoverable=False) from error
-            finally:
-                self._reloading.set()
-                self._reloading = None
+                problem = f"vLLM could not load {update.path}: {type(error).__name__}: {error}"
+                raise EngineError(problem, recoverable=False) from error
 
-    async def _reload(self, path: Path) -> None:
+    async def load_adapter(self, adapter: str, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Replace the weights of an adapter; the other requests go on meanwhile (see `engines.adapted`).
+
+        Raises:
+            EngineError: vLLM could not load them; the old ones still serve.
+            ConfigurationError: the engine was not started for it, or the files are no adapter of its rank.
+        """
+        check_kind(update, "lora")
+        await self._adapters.load(adapter, update, in_flight=in_flight)
+
+    async def _reload(self, path: Path, *, keep: bool) -> None:
         weights = {"weights_path": str(path)}
-        await guarded(self._llm.pause_generation(mode="wait"), waiting_for="vLLM to pause")
+        # Pausing forgets what was computed before: cached prefixes, and the state of requests that are kept.
+        pause = self._llm.pause_generation(mode="keep" if keep else "wait")
+        await guarded(pause, waiting_for="vLLM to pause")
         try:
             await guarded(self._llm.collective_rpc("reload_weights", kwargs=weights), waiting_for="the new weights")
-            await guarded(self._llm.reset_prefix_cache(), waiting_for="vLLM to forget its prefixes")
         finally:
             with anyio.CancelScope(shield=True):
                 await guarded(self._llm.resume_generation(), waiting_for="vLLM to resume")

@@ -74,6 +74,11 @@ class VllmSettings:
     """Speculative decoding by prompt lookup; None for none. Log-probabilities stay exact."""
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """LoRA adapters that requests may name, as directories in peft's layout."""
+    swapped_adapters: Mapping[str, int] = field(default_factory=dict)
+    """LoRA adapters whose weights come or are replaced while it runs, and their greatest rank. Until it is loaded, a
+    name here that is not in `adapters` means the model itself. Each takes the memory of two: the old and the new."""
+    drain_s: float = 120.0
+    """Longest time that new weights wait for requests in flight; what is not finished then is begun again."""
     json_schemas: bool = False
     """Whether answers can be held to a JSON schema (`Sampling.json_schema`): vLLM then loads the tokenizer, too."""
     cpu_threads: int | None = None
@@ -90,6 +95,9 @@ class VllmSettings:
     def __post_init__(self) -> None:
         for name, path in self.adapters.items():
             lora_rank(name, path)
+        for name, rank in self.swapped_adapters.items():
+            if rank not in range(1, LORA_RANKS[-1] + 1):
+                raise ConfigurationError(f"adapter '{name}': rank {rank}; vLLM takes 1 to {LORA_RANKS[-1]}")
 
     @property
     def display_name(self) -> str:
@@ -172,10 +180,11 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
             "prompt_lookup_max": settings.speculative.longest,
             "prompt_lookup_min": settings.speculative.shortest,
         }
-    if settings.adapters:
-        highest = max(lora_rank(name, path) for name, path in settings.adapters.items())
+    swapped = settings.swapped_adapters
+    if settings.adapters or swapped:
+        highest = max([lora_rank(name, path) for name, path in settings.adapters.items()] + list(swapped.values()))
         arguments["enable_lora"] = True
-        arguments["max_loras"] = len(settings.adapters)
+        arguments["max_loras"] = len({*settings.adapters, *swapped}) + len(swapped)
         arguments["max_lora_rank"] = next(rank for rank in LORA_RANKS if rank >= highest)
     return arguments
 

@@ -19,7 +19,7 @@ import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamsim.agents.language_model import PolicyPrompt, PolicySettings
+from dreamsim.agents.language_model import PolicyPrompt, PolicySettings, sampling_of
 from dreamsim.errors import ConfigurationError
 from dreamsim.protocols import Engine, LogprobScorer, Tokenizer
 from dreamsim.records.completion import Completion, GenerationRequest, Sampling
@@ -122,21 +122,27 @@ async def logprob_agreement(
     )
 
 
-def first_prompts(
-    tokenizer: Tokenizer, settings: PolicySettings, tasks: Sequence[Task]
-) -> tuple[NDArray[np.int32], ...]:
-    """What the policy is asked at the first step of each task. Blocks: tokenizes."""
-    return tuple(PolicyPrompt(tokenizer, settings, task).ask() for task in tasks)
+async def policy_agreement(
+    engine: Engine,
+    scorer: LogprobScorer,
+    tokenizer: Tokenizer,
+    settings: PolicySettings,
+    tasks: Sequence[Task],
+    *,
+    seed: int = 0,
+) -> LogprobAgreement:
+    """Ask the policy for the first decision of each of `tasks`, as training will ask it, and score the decisions.
 
+    Raises:
+        ConfigurationError: the engine tells no log-probabilities, or there are no tasks.
+        EngineError: the engine failed.
+    """
 
-def policy_sampling(settings: PolicySettings, stop_token_ids: tuple[int, ...] = ()) -> Sampling:
-    """As `LanguageModelPolicy` samples."""
-    return Sampling(
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        stop_token_ids=stop_token_ids,
-    )
+    def prepared() -> tuple[list[NDArray[np.int32]], Sampling]:
+        return [PolicyPrompt(tokenizer, settings, task).ask() for task in tasks], sampling_of(tokenizer, settings)
+
+    prompts, sampling = await anyio.to_thread.run_sync(prepared)
+    return await logprob_agreement(engine, scorer, prompts, sampling, adapter=settings.adapter, seed=seed)
 
 
 def _sample(prompt: NDArray[np.int32], answer: Completion) -> TokenSample:

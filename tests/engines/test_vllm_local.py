@@ -23,6 +23,7 @@ from dreamsim.cli.engines import opened_together
 from dreamsim.engines.vllm_settings import VllmSettings
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.records.completion import Completion, GenerationRequest, Sampling
+from dreamsim.records.weights import WeightsUpdate
 from dreamsim.testing import check_completion, check_engine
 from tests.engines.models import CONTEXT, random_llama
 
@@ -170,7 +171,7 @@ async def test_an_adapter_it_does_not_have_is_an_engine_error(engine: VllmEngine
 async def test_new_weights_answer_under_their_version(engine: VllmEngine, tmp_path: Path) -> None:
     old = await engine.generate(request("old", temperature=0.0))
     await anyio.to_thread.run_sync(lambda: random_llama(tmp_path, seed=1))
-    await engine.reload(tmp_path, version="1")
+    await engine.load_weights(WeightsUpdate(version=1, path=tmp_path, kind="full"))
     new = await engine.generate(request("new", temperature=0.0))
     assert (old.version, new.version) == ("0", "1")
     assert not np.array_equal(old.token_ids, new.token_ids)

@@ -119,3 +119,16 @@ def test_the_root_cause_is_the_last_error_in_the_log(tmp_path: Path) -> None:
     )
     assert root_cause(log) == "torch.OutOfMemoryError: no room for 3 GiB"
     assert root_cause(tmp_path / "nowhere") is None
+
+
+def test_an_adapter_that_will_be_replaced_has_room_for_the_old_and_the_new(tmp_path: Path) -> None:
+    fixed = {"experience": adapter(tmp_path / "a", rank=4), "policy": adapter(tmp_path / "b", rank=4)}
+    wanted = VllmSettings(model="m", adapters=fixed, swapped_adapters={"policy": 24, "tasks": 8})
+    told = engine_arguments(wanted, on_cpu=False)
+    assert (told["enable_lora"], told["max_loras"], told["max_lora_rank"]) == (True, 5, 32)
+
+
+@pytest.mark.parametrize("rank", [0, 4096])
+def test_room_for_a_rank_that_vllm_cannot_load_is_refused(rank: int) -> None:
+    with pytest.raises(ConfigurationError, match="adapter 'policy': rank"):
+        VllmSettings(model="m", swapped_adapters={"policy": rank})

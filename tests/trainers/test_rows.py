@@ -17,6 +17,7 @@ else:
     torch = pytest.importorskip("torch")
 
 from dreamsim_trainers.network import NetworkSettings, policy_network
+from dreamsim_trainers.optimisation import Learner, OptimiserSettings
 from dreamsim_trainers.rows import bare_rows, micro_batches, padded, rows_of
 from tests.trainers.tiny import batch, tiny
 
@@ -67,6 +68,24 @@ def test_the_network_says_what_the_whole_model_says_of_the_agents_tokens() -> No
             place += 1
     assert place == len(said.logprobs)
     assert not said.values.any()  # a new critic expects nothing
+
+
+def test_samples_are_scored_in_their_order_whatever_the_micro_batches() -> None:
+    samples = [sample for trajectory in batch().trajectories for sample in trajectory.samples]
+    scored = []
+    for most in (1, 40, 10_000):
+        optimiser = OptimiserSettings(micro_tokens=most, mixed_precision="no", cpu=True)
+        scored.append(Learner(tiny(), optimiser, NetworkSettings(), reference=False).logprobs(samples))
+    expected = []
+    with torch.no_grad():
+        for sample in samples:
+            ids = torch.from_numpy(sample.token_ids.astype(np.int64))
+            logprobs = tiny()(input_ids=ids[None]).logits[0].log_softmax(-1)
+            places = np.flatnonzero(sample.loss_mask)
+            expected += [logprobs[place - 1, ids[place]].item() for place in places]
+    for one in scored:
+        assert one.dtype == np.float32
+        assert one == pytest.approx(np.array(expected), abs=1e-4)
 
 
 def test_a_bare_row_is_valued_after_its_whole_prompt() -> None:
