@@ -2,9 +2,11 @@
 
 In: a subcommand, its options, and settings as `python -m dreamsim.run` takes them. Out: figures, printed and recorded.
 Always: games of the test fold (`twc`, `coin`, `cookingworld`), with seeds of their own for every part; what was
-collected before is not collected again; the command that is recorded names no directory of the machine.
+collected before is not collected again; the command that is recorded names no directory of the machine. The gate knows
+the agreement of samples only with `experience.gate.samples` above 1; each beyond the first is asked for at every step
+foretold from a real history.
 
-    python -m benchmarks.trust fidelity --seeds 0,1,2 --episodes 300
+    python -m benchmarks.trust fidelity --seeds 0,1,2 --episodes 300 --experience.gate.samples 4
     python -m benchmarks.trust ablations --seeds 0,1,2 --episodes 120
     python -m benchmarks.trust returns --episodes 500
     python -m benchmarks.trust fidelity --held-out alfworld.jsonl.xz --prefix alfworld_ --experience.model models/a
@@ -143,6 +145,10 @@ def named(examination: Examination) -> dict[str, Estimate]:
         "gate_auroc": None if gate is None else gate.auroc,
         "gate_calibration_error": None if gate is None else gate.calibration_error,
     }
+    if gate is not None:
+        figures.update({f"gate_auroc.{feature}": found for feature, found in gate.alone.items()})
+    if examination.checked is not None:
+        figures["checked_determined_exact"] = examination.checked.determined_exact
     for k in (1, 5, 10, 20, 30):
         figures[f"open_loop_{k}"] = drift.at(k)
         figures[f"teacher_forced_{k}"] = at_step(drift.teacher_forced, k)

@@ -25,6 +25,7 @@ from dreamsim.protocols import Engine, Retriever
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.seeds import seed_of
+from dreamsim.runtime.trust_counts import TrustCounter
 from dreamsim.store.jsonl import read_jsonl
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
@@ -141,10 +142,20 @@ class Model:
         """The model as it is to be examined."""
         how, gate, seed = self._how, self.settings.experience.gate, self.settings.run.seed
         known = None if self.checks.gate is None else self.checks.gate.calibration
-        measuring = Checks(gate=Gate(mode="flag", agreement_samples=gate.samples, calibration=known))
-        checked = Checks(ledgers=ledger_for, on_contradiction="resample")
+        cache = self.checks.cache  # a greedy answer to the same prompt is the same in all variants
+        measuring = Gate(mode="flag", agreement_samples=gate.samples, calibration=known)
+        # As in a run, but for the gate, which is measured and does not act, and the ledger, which always does.
+        checked = dataclasses.replace(
+            self.checks,
+            ledgers=ledger_for,
+            on_contradiction="resample",
+            gate=None,
+            reality=None,
+            count=TrustCounter(),
+        )
         return Variants(
-            plain=self._foreteller(how, measuring, seed),
+            plain=self._foreteller(how, Checks(cache=cache), seed),
+            measured=self._foreteller(how, Checks(gate=measuring, cache=cache), seed),
             again=[self._foreteller(how, None, seed_of(seed, "pass", number)) for number in range(1, passes)],
             checked=self._foreteller(how, checked, seed),
             ablated={part: self._foreteller(ablated(how, part), None, seed) for part in without},

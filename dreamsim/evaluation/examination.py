@@ -33,11 +33,13 @@ class Variants:
     """The model, as it is to be examined."""
 
     plain: Foreteller
-    """Without run-time checks; a gate may measure its features."""
+    """Without run-time checks."""
+    measured: Foreteller | None = None
+    """The same with a gate that only measures: for the steps foretold from real histories, where errors are known."""
     again: Sequence[Foreteller] = ()
     """The same with other seeds, for the error of the transition; of use only where the model samples."""
     checked: Foreteller | None = None
-    """With the run-time ledger, for contradictions that get through."""
+    """With the run-time checks: the ledger refuses what contradicts it, the verifier has its say."""
     ablated: Mapping[str, Foreteller] = field(default_factory=dict)
     """What is taken away -> the model without it."""
 
@@ -89,13 +91,16 @@ class Examination:
     steps: int
     """Their steps."""
     one_step: FidelityReport
-    """Foretold from real histories."""
+    """Foretold from real histories; the verified figures are those of the dream with its run-time checks, if that
+    was examined."""
     drift: Drift
     """Dreamed on from its own states."""
     gate: GateReport | None
     """What the gate knows; None without features."""
     bounds: Bounds | None
     """What the bounds say."""
+    checked: FidelityReport | None = None
+    """`one_step` of the dream with its run-time checks, if that was examined."""
     returns: ReturnGap | None = None
     """Dreamed and real return of the same policy, if it was played."""
     ablations: Mapping[str, Ablation] = field(default_factory=dict)
@@ -150,12 +155,17 @@ async def examine(
         report = None if progress is None else lambda number: progress(what, number)
         return {**at_once, "progress": report}
 
-    records = await foretell(episodes, variants.plain, determined=determined, witnesses=witnesses, **told("one step"))
+    measuring = variants.measured or variants.plain
+    records = await foretell(episodes, measuring, determined=determined, witnesses=witnesses, **told("one step"))
     again = [await foretell(episodes, one, determined=determined, **told("further samples")) for one in variants.again]
     runs = await drift.runs_of(episodes, variants.plain, determined=determined, steps=steps, **told("open loop"))
     free = await drift.free(episodes, variants.plain, witnesses=witnesses, steps=steps, **told("free dream"))
     checked: list[DriftRecord] | None = None
+    as_run: list[StepRecord] | None = None
     if variants.checked is not None:
+        # Without witnesses: what counts is the word of the verifier that the checks themselves asked.
+        as_run = await foretell(episodes, variants.checked, determined=determined, **told("one step, checked"))
+        records = verified_by(records, as_run)
         checked = await drift.free(
             episodes, variants.checked, witnesses=witnesses, steps=steps, **told("free dream, checked")
         )
@@ -178,6 +188,7 @@ async def examine(
             drift=_drift(records, runs, free, checked, steps=steps, seed=seed),
             gate=gate_report(records, seed=seed),
             bounds=bounds(records, report, horizon=horizon, seed=seed),
+            checked=None if as_run is None else fidelity_report(as_run, seed=seed),
             ablations={
                 name: Ablation(
                     report=fidelity_report(foretold, seed=seed),
@@ -212,16 +223,31 @@ def _drift(
     )
 
 
+def verified_by(records: Sequence[StepRecord], checked: Sequence[StepRecord]) -> list[StepRecord]:
+    """`records` with the verified outcomes of the same steps in `checked`; none where the checks let nothing pass.
+
+    Raises:
+        ValueError: the records are not of the same steps.
+    """
+    pairs = _pairs(records, checked)
+    return [dataclasses.replace(one, verified_outcome=other.verified_outcome) for one, other in pairs]
+
+
 def difference(full: Sequence[StepRecord], left: Sequence[StepRecord], *, seed: int = 0) -> Estimate:
     """Mean difference of exactness where the history decides, `left` minus `full`; bootstrap by episode.
 
     Raises:
         ValueError: the records are not of the same steps.
     """
-    pairs = list(zip(full, left, strict=True))
+    pairs = _pairs(full, left)
+    return clustered(((a.episode_id, float(b.exact) - float(a.exact)) for a, b in pairs if a.determined), seed=seed)
+
+
+def _pairs(one: Sequence[StepRecord], other: Sequence[StepRecord]) -> list[tuple[StepRecord, StepRecord]]:
+    pairs = list(zip(one, other, strict=True))
     if any((a.episode_id, a.step) != (b.episode_id, b.step) for a, b in pairs):
         raise ValueError("records of different steps cannot be compared")
-    return clustered(((a.episode_id, float(b.exact) - float(a.exact)) for a, b in pairs if a.determined), seed=seed)
+    return pairs
 
 
 def as_json(figures: Examination | FidelityReport) -> dict[str, Any]:

@@ -86,6 +86,8 @@ class StepRecord:
     """Lines of the state foretold."""
     problem: str = ""
     """Why nothing was foretold, if so."""
+    task: str = ""
+    """Key of the task, which several episodes may have in common."""
 
     @property
     def right(self) -> bool:
@@ -311,6 +313,7 @@ def _record(
     what_was_real: dict[str, Any] = {
         "episode_id": episode.id,
         "step": index,
+        "task": episode.task.key,
         "environment": episode.task.environment,
         "policy": episode.policy,
         "action": real.action,

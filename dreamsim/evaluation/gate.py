@@ -2,13 +2,13 @@
 
 In: a score in [0, 1] and whether the transition was wrong, for each of many. Out: AUROC, a reliability curve, the
 expected calibration error.
-Always: pure functions of arrays; a calibration is never judged by the episodes it was fitted on (`cross_fitted`).
+Always: pure functions of arrays; a calibration is never judged by the tasks it was fitted on (`cross_fitted`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.fidelity import StepRecord
 from dreamsim.evaluation.intervals import NOTHING, RESAMPLES, Estimate, bootstrap, share
-from dreamsim.experience.uncertainty import fit_gate
+from dreamsim.experience.uncertainty import FEATURES, fit_gate
+from dreamsim.records.trust import GateFeatures
 from dreamsim.runtime.seeds import generator, seed_of
 
 BINS = 10
@@ -50,6 +51,8 @@ class GateReport:
     """Share of transitions that were wrong."""
     fitted: str
     """Where the scores come from."""
+    alone: Mapping[str, Estimate] = field(default_factory=dict)
+    """Feature that was measured -> AUROC of what can be told from it alone."""
 
 
 def auroc(score: Scores, wrong: Flags) -> float | None:
@@ -125,7 +128,7 @@ def gate_report(records: Sequence[StepRecord], *, seed: int = 0) -> GateReport |
     """How well the gate knew, over the steps whose next state the history decides; None without anything to go by.
 
     With a calibrated gate its own chances are judged. The features of a gate without a calibration are first turned
-    into chances, by calibrations fitted on the episodes of other folds.
+    into chances, by calibrations fitted on the tasks of other folds.
     """
     seen = [record for record in records if record.determined and record.samples > 0]
     told = [record.uncertainty for record in seen if record.uncertainty is not None]
@@ -135,7 +138,7 @@ def gate_report(records: Sequence[StepRecord], *, seed: int = 0) -> GateReport |
         crossed = cross_fitted(seen, seed=seed)
         if crossed is None:
             return None
-        told, fitted = crossed, f"cross-fitted in {FOLDS} folds of episodes"
+        told, fitted = crossed, f"cross-fitted in {FOLDS} folds of tasks"
     score = np.array(told, dtype=np.float64)
     wrong = np.array([not record.right for record in seen])
     episodes = [record.episode_id for record in seen]
@@ -146,12 +149,27 @@ def gate_report(records: Sequence[StepRecord], *, seed: int = 0) -> GateReport |
         reliability=reliability(score, wrong, episodes),
         wrong=share(np.bincount(cluster, weights=wrong).astype(np.int64).tolist(), np.bincount(cluster).tolist()),
         fitted=fitted,
+        alone=_alone(seen, wrong, episodes, seed=seed),
     )
 
 
+def _alone(records: Sequence[StepRecord], wrong: Flags, episodes: Sequence[str], *, seed: int) -> dict[str, Estimate]:
+    """What each feature tells by itself, the sign of its weight taken from other folds."""
+    found: dict[str, Estimate] = {}
+    for name in FEATURES:
+        only = [
+            replace(record, features=GateFeatures(**{name: getattr(record.features, name)}))
+            for record in records
+            if record.features is not None and getattr(record.features, name) is not None
+        ]
+        if len(only) == len(records) and (crossed := cross_fitted(only, seed=seed)) is not None:
+            found[name] = auroc_interval(np.array(crossed), wrong, episodes, seed=seed)
+    return found
+
+
 def cross_fitted(records: Sequence[StepRecord], *, folds: int = FOLDS, seed: int = 0) -> list[float] | None:
-    """A chance of being wrong for each record, from a calibration that saw other episodes; None if none can be had."""
-    fold = [seed_of(seed, "gate", record.episode_id) % folds for record in records]
+    """A chance of being wrong for each record, from a calibration that saw other tasks; None if none can be had."""
+    fold = [seed_of(seed, "gate", record.task or record.episode_id) % folds for record in records]
     chances = [0.0] * len(records)
     for number in sorted(set(fold)):
         learned = [record for record, where in zip(records, fold, strict=True) if where != number]

@@ -157,6 +157,20 @@ class Asking:
         self._books.kept(kept)
         return Foretold(transition=kept, written=written if kept.outcome == transition.outcome else None)
 
+    def unanswered(self, samples: int) -> Foretold:
+        """What reality is asked with when none of `samples` could be kept; it stands for no transition."""
+        question = self._question
+        nothing = Transition(
+            action=question.action,
+            state=question.memory.current,
+            reward=0.0,
+            outcome="running",
+            samples=samples,
+            retrieved=tuple(example.id for example in question.examples),
+            trust=Trust(rejected=self._rejected),
+        )
+        return Foretold(transition=nothing, doubted=True)
+
     def _consistent(self, transition: Transition) -> tuple[Contradiction, ...]:
         found = self._books.contradictions(transition, first=self._first)
         self._first = False

@@ -62,6 +62,11 @@ class Checks:
             )
 
     @property
+    def asks_reality(self) -> bool:
+        """Whether reality answers what the dream cannot be trusted with."""
+        return self.gate is not None and self.gate.mode == "real"
+
+    @property
     def any(self) -> bool:
         """Whether anything is checked."""
         return not (self.ledgers is None and self.verifiers is None and self.gate is None and self.cache is None)

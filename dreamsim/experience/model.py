@@ -4,7 +4,8 @@ In: a task and, one at a time, actions. Out: transitions (Eq. 4 of arXiv 2511.03
 `(s', r) = M(R | history, k retrieved experiences, task)`, the reasoning R written first.
 Always:
 - An output that is not a transition, or one that a check refuses (`experience.checks`), is sampled again, up to
-  `samples` times; then the episode ends with an `ExperienceError` that holds the last reason. Nothing is made up.
+  `samples` times; then reality answers, where the gate may ask it, or the episode ends with an `ExperienceError` that
+  holds the last reason. Nothing is made up.
 - What the model wrote is kept as the ids it generated, except where the verifier or reality corrected it; the prompt
   only grows.
 - Every sample has its own named seed: the same episode, step and try ask for the same sample.
@@ -228,6 +229,8 @@ class Dream:
                 refusal = ExperienceError(str(error))
             except (ConsistencyError, UncertaintyError) as error:
                 refusal = error
+        if model._checks.asks_reality:
+            return asking.unanswered(model._settings.samples)
         if isinstance(refusal, ConsistencyError):
             model._checks.count.inconsistent()
         kind = ExperienceError if refusal is None else type(refusal)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,14 +25,17 @@ from dreamsim.evaluation.fidelity import StepRecord
 from dreamsim.evaluation.page import draw
 from dreamsim.evaluation.report import fidelity_report
 from dreamsim.evaluation.returns import bounds
+from dreamsim.experience.cache import TransitionCache
 from dreamsim.experience.checks import Checks
 from dreamsim.experience.format import answer_segment
 from dreamsim.experience.model import ExperienceSettings
+from dreamsim.protocols import LedgerSession
 from dreamsim.records.completion import GenerationRequest
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
+from dreamsim.records.trust import Verdict
 from dreamsim.runtime.config import Settings
 
 
@@ -209,6 +214,53 @@ async def test_the_whole_examination_of_a_scripted_model() -> None:
     assert set(found.ablations) == {"history", "retrieval"}
     assert found.ablations["retrieval"].difference.value == 0
     assert json.loads(json.dumps(as_json(found)))["ablations"]["history"]["report"]["exact"]["n"] == 32
+
+
+class SeesTheEnd:
+    """A verifier that knows when all boxes are open, by what the step shows."""
+
+    name = "boxes"
+
+    async def verify(
+        self, task: Task, before: Sequence[Transition], transition: Transition, *, books: LedgerSession | None = None
+    ) -> Verdict:
+        shown = transition.state.elements
+        return Verdict(verifier=self.name, outcome="success" if shown["box 3"] == "open" else "running", reason="")
+
+
+async def test_verified_figures_are_those_of_a_dream_with_its_checks() -> None:
+    """Whatever opens the last box is a lie at first, which the ledger has sampled again, and the verifier sees."""
+    tokenizer = ByteTokenizer()
+    tries: Counter[str] = Counter()
+
+    def lies_first(request: GenerationRequest) -> str:
+        prompt = ByteTokenizer().decode(request.prompt_token_ids)
+        tries[prompt] += 1
+        box = prompt.rsplit("<action> ", 1)[1].split("\n", 1)[0].removeprefix("open ")
+        changed = [f"{box}: open"] if tries[prompt] > 1 or box != "box 3" else ["result: failed", f"{box}: open"]
+        return answer_segment(reasoning="so it is", changed=changed, reward=0, outcome="running")
+
+    model = Model(
+        engine=ScriptedEngine(lies_first, tokenizer),
+        prepared=Prepared(tokenizer=tokenizer, frame=ChatFrame(), trained={}),
+        retriever=NothingStored(),
+        settings=Settings(),
+        checks=Checks(verifiers=lambda environment: SeesTheEnd(), cache=TransitionCache(mib=1)),
+    )
+    measured = await examine(
+        [opened_boxes(f"{number}", 4) for number in range(3)],
+        model.variants(without=[], passes=1),
+        model=model.name,
+        determined=determined,
+        witnesses=model.witnesses,
+        horizon=1,
+    )
+    found = measured.examination
+    assert found.one_step.success.recall.value == 0
+    assert found.one_step.determined_exact.value == 0.75
+    assert found.one_step.verified_success.f1.value == 1
+    assert found.checked is not None
+    assert found.checked.determined_exact.value == 1
 
 
 @pytest.mark.vllm

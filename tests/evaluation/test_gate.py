@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,6 +103,34 @@ def test_features_are_turned_into_chances_by_other_episodes() -> None:
     chances = cross_fitted(records)
     assert chances is not None
     assert auroc(np.array(chances), np.array([not one.right for one in records])) == 1
+
+
+def test_episodes_of_one_task_are_in_one_fold() -> None:
+    """Its steps look the same in every episode, and so one calibration must have judged them all."""
+    alike = [
+        replace(record(episode, step, wrong=step == 0, logprob=-2.0 if step == 0 else -0.1), task=f"{episode // 4}")
+        for episode in range(40)
+        for step in range(3)
+    ]
+    chances = dict(zip([(one.task, one.step) for one in alike], cross_fitted(alike) or [], strict=True))
+    again = [chances[one.task, one.step] for one in alike]
+    assert again == cross_fitted(alike)
+
+
+def test_each_feature_is_judged_alone() -> None:
+    records = [
+        replace(
+            record(episode, step, wrong=step == 0, logprob=0.0),
+            features=GateFeatures(mean_logprob=-2.0 if step == 0 else -0.1, similarity=(7 * episode + step) % 5 / 5),
+        )
+        for episode in range(30)
+        for step in range(3)
+    ]
+    report = gate_report(records)
+    assert report is not None
+    assert set(report.alone) == {"mean_logprob", "similarity"}
+    assert report.alone["mean_logprob"].value == 1
+    assert (report.alone["similarity"].value or 0) < 0.8
 
 
 def test_the_chances_of_a_calibrated_gate_are_judged_as_they_are() -> None:

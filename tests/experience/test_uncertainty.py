@@ -305,6 +305,16 @@ async def test_reality_takes_the_same_actions_and_answers_in_the_models_place() 
     assert model._checks.count.figures.grounded == 1
 
 
+async def test_reality_answers_too_where_no_sample_can_be_kept() -> None:
+    house = RealHouse()
+    model = model_of(Asked(NONSENSE, NONSENSE), gate_of("real"), reality=house)
+    real = await (await model.dream(TASK, episode_id="e", seed=0)).step("wave")
+    assert house.taken == [["wave"]]
+    assert (real.state.elements["wave"], real.samples) == ("done", 2)
+    assert real.trust is not None
+    assert real.trust.grounded
+
+
 async def test_a_past_that_reality_does_not_know_is_refused() -> None:
     asked = Asked(EGG, EGG, EGG, HAT, EGG, EGG)
     model = model_of(asked, gate_of("real"), reality=RealHouse(done_after=1))
