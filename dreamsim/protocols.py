@@ -323,22 +323,6 @@ class EpisodeSink(Protocol):
         ...
 
 
-class EpisodeArchive(EpisodeSink, Protocol):
-    """A sink that can be asked for what it took: what a training goes on from after a kill."""
-
-    async def add_durable(self, episode: Episode) -> None:
-        """Store `episode`; returns when it is on disk. Idempotent by `episode.id`."""
-        ...
-
-    async def known_ids(self, episode_ids: Sequence[str]) -> frozenset[str]:
-        """Those of `episode_ids` that are on disk."""
-        ...
-
-    async def episode(self, episode_id: str) -> Episode | None:
-        """The episode with this id, as it was stored."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """One episode to run."""

@@ -18,7 +18,8 @@ import numpy as np
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.intervals import Estimate, bootstrap, mean, proportion, share
-from dreamsim.protocols import Assignment, Environment, EpisodeArchive, Policy
+from dreamsim.flow.archive import EpisodeArchive
+from dreamsim.protocols import Assignment, Environment, Policy
 from dreamsim.records.episode import Episode, Source, episode_id
 from dreamsim.records.task import Task
 from dreamsim.runtime.telemetry import Telemetry

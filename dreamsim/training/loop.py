@@ -26,6 +26,7 @@ from anyio import to_thread
 from dreamsim.checkpoint import TrainingFiles
 from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.evaluation.success import PolicyReport
+from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
 from dreamsim.flow.delivery import load_everywhere
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
@@ -41,7 +42,7 @@ from dreamsim.runtime.pipes import Pipe, PipeReceiver
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.training.parts import Progress, TrainingParts, TrainingSettings
-from dreamsim.training.table import DurableSink, Lane, PlayedGroup, Table
+from dreamsim.training.table import Lane, PlayedGroup, Table
 
 MOST_EMPTY_ROUNDS = 3
 """A training whose rounds hold nothing to learn from so many times in a row is ended."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import PolicyReport
+from dreamsim.flow.archive import EpisodeArchive
 from dreamsim.flow.batches import Continuation
 from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.flow.planning import PlannedGroup, TaskChooser
-from dreamsim.protocols import Environment, EpisodeArchive, Policy, Trainer, WeightsReceiver
+from dreamsim.protocols import Environment, Policy, Trainer, WeightsReceiver
 from dreamsim.records.episode import Source
 
 Evaluate = Callable[[int], Awaitable[PolicyReport]]

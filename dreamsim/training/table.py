@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from dreamsim.errors import EngineError, EpisodeCancelledError
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler
 from dreamsim.flow.planning import PlannedGroup
-from dreamsim.protocols import Assignment, EpisodeArchive
+from dreamsim.protocols import Assignment
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.pipes import PipeReceiver
 
@@ -103,17 +102,3 @@ class Lane:
         """All of them."""
         async for assignment in self._receiver:
             yield assignment
-
-
-class DurableSink:
-    """Has every episode on disk before it is delivered; without those that the end of the training cut off."""
-
-    def __init__(self, archive: EpisodeArchive, stopping: Callable[[], bool]) -> None:
-        """`stopping` tells whether the training is being ended."""
-        self._archive = archive
-        self._stopping = stopping
-
-    async def add(self, episode: Episode) -> None:
-        """Store `episode`; returns when it is on disk."""
-        if not (self._stopping() and episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)):
-            await self._archive.add_durable(episode)

@@ -12,8 +12,8 @@ from typing import Any
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.engines.scripted import ByteTokenizer, EngineFault, Latency, ScriptedEngine
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
+from dreamsim.flow.archive import EpisodeArchive
 from dreamsim.flow.planning import ShuffledTasks
-from dreamsim.protocols import EpisodeArchive
 from dreamsim.records.batch import Batch
 from dreamsim.records.completion import GenerationRequest
 from dreamsim.records.learning import UpdateMetrics
