@@ -56,8 +56,8 @@ class WritingSettings:
     """Smallest set of tokens with this probability."""
     max_tokens: int = 512
     """Longest answer."""
-    min_distance: float = 0.01
-    """Least cosine distance from every known task, not included."""
+    min_distance: float = 0.02
+    """Least distance from every known task (`novelty`), not included."""
     seed: int = 0
     """Root of the seeds of requests."""
     head: NDArray[np.int32] = field(default_factory=empty_ids)
@@ -164,7 +164,7 @@ class TaskGenerator:
         if task is not None and vector is not None:
             if self._known.says_what_is_known(task):
                 refused["known"] += 1
-            elif self._known.distance(vector) <= self._settings.min_distance:
+            elif self._known.distance(task, vector) <= self._settings.min_distance:
                 refused["near"] += 1
             else:
                 self._known.add(task, vector)

@@ -55,7 +55,7 @@ class CurriculumSection(Section):
     attempts: int = setting(2, "a written task that nobody solves in so many groups is given up", unit="groups", ge=1)
     depth: int = setting(3, "most generations from a real task to a written one", unit="generations", ge=1)
     min_distance: float = setting(
-        0.01, "a written task is new if the cosine distance to every task known is more than this", ge=0, le=2
+        0.02, "a written task is new if its distance to every known task of its family is more than this", ge=0, le=2
     )
     examples: OptionalInt = setting(
         None, "tasks shown to whoever writes one; default: as trained, else 4", unit="tasks", ge=1
