@@ -87,16 +87,22 @@ class JsonClient:
         self._on_retry = on_retry
 
     async def call(
-        self, path: str, body: Mapping[str, Any] | None = None, *, request_id: str = "", tries: int | None = None
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        request_id: str = "",
+        tries: int | None = None,
+        as_text: bool = False,
     ) -> Any:
-        """Post `body` to `path` (get, without one), as often as it takes.
+        """Post `body` to `path` (get, without one), as often as it takes; `as_text` takes the answer as it is.
 
         Raises:
             EngineError: no answer; a `StatusError` where the server said why.
         """
         tries = self._retries.tries if tries is None else tries
         for failures in range(1, tries + 1):
-            answer = await self._once(path, body, request_id)
+            answer = await self._once(path, body, request_id, as_text)
             if not isinstance(answer, _Failure):
                 return answer
             if failures == tries:
@@ -111,11 +117,11 @@ class JsonClient:
             await anyio.sleep(wait)
         raise AssertionError("at least one try is made")
 
-    async def _once(self, path: str, body: Mapping[str, Any] | None, request_id: str) -> Any:
+    async def _once(self, path: str, body: Mapping[str, Any] | None, request_id: str, as_text: bool) -> Any:
         """The answer's JSON, or why another try may help. Raises where it cannot."""
         url = f"{self._url}/{path}"
         try:
-            return await guarded(self._exchange(url, body), waiting_for=f"{url} {request_id}".rstrip())
+            return await guarded(self._exchange(url, body, as_text), waiting_for=f"{url} {request_id}".rstrip())
         except _RefusedError as refused:
             error = StatusError(refused.status, self._shown(refused.text))
             if refused.status in AGAIN:
@@ -130,13 +136,15 @@ class JsonClient:
             what = f"{type(problem).__name__}: {self._shown(problem)}"
             return _Failure(error=EngineError(f"{url}: no answer ({what})"))
 
-    async def _exchange(self, url: str, body: Mapping[str, Any] | None) -> Any:
+    async def _exchange(self, url: str, body: Mapping[str, Any] | None, as_text: bool) -> Any:
         method = "GET" if body is None else "POST"
         async with self._session.request(method, url, json=body, allow_redirects=False) as response:
             if response.status != 200:
                 text = (await response.content.read(4096)).decode("utf-8", "replace")
                 raise _RefusedError(response.status, text, response.headers.get("Retry-After"))
             raw = await response.read()
+        if as_text:
+            return raw.decode("utf-8", "replace")
         try:
             return json.loads(raw)
         except ValueError:

@@ -23,11 +23,14 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamsim.engines.http_adapters import adapter_versions
+from dreamsim.engines.http_answers import finish_reason_of, ids_in_logprobs, logprobs_of
 from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
-from dreamsim.records.completion import ChatAnswer, Completion, FinishReason, GenerationRequest
+from dreamsim.records.completion import ChatAnswer, Completion, GenerationRequest
+from dreamsim.records.weights import InFlight, WeightsUpdate
 
 Dialect = Literal["auto", "vllm", "openai"]
 UNKNOWN_LENGTH: Final = sys.maxsize
@@ -63,6 +66,9 @@ class HttpSettings:
     """Longest time to reach it, once a connection is free."""
     retries: Retries = field(default_factory=Retries)
     """How often and how patiently to try."""
+    swapped_adapters: tuple[str, ...] = ()
+    """LoRA adapters whose weights come or are replaced while it serves (`engines.http_adapters`). Until it is loaded,
+    such a name means the model itself."""
 
 
 class HttpEngine:
@@ -85,6 +91,7 @@ class HttpEngine:
         self._dialect = dialect
         self._tokenizer = tokenizer
         self._takes_schemas = True
+        self._adapters = adapter_versions(client, settings.url, settings.swapped_adapters)
 
     @property
     def name(self) -> str:
@@ -117,18 +124,29 @@ class HttpEngine:
         if room < 1:
             raise ContextOverflowError(f"{prompt} tokens of prompt in a context of {self._max_model_len}")
         limit = min(room, request.sampling.max_tokens)
-        body = self._body(request, limit)
+        if request.adapter is None or request.adapter not in self._adapters:
+            return await self._complete(request, limit, model=request.adapter, version=self._settings.version)
+        return await self._adapters.through(
+            request.adapter,
+            lambda served: self._complete(
+                request, limit, model=served.handle, version=served.version or self._settings.version
+            ),
+        )
+
+    async def _complete(self, request: GenerationRequest, limit: int, *, model: str | None, version: str) -> Completion:
+        prompt = len(request.prompt_token_ids)
+        body = self._body(request, limit, model or self._settings.model)
         answer = await self._ask("completions", body, request.request_id, request.sampling.json_schema)
         with _understood("completions", self._counters):
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
             ids = self._token_ids(choice, request)
-            reason = _finish_reason(choice)
-            logprobs = _logprobs(choice, len(ids))
+            reason = finish_reason_of(choice)
+            logprobs = logprobs_of(choice, len(ids))
             cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
         if reason == "length" and limit < request.sampling.max_tokens:
             self._counters.failed += 1
-            problem = f"the prompt leaves room for {room} tokens in a context of {self._max_model_len}"
+            problem = f"the prompt leaves room for {limit} tokens in a context of {self._max_model_len}"
             raise ContextOverflowError(problem)
         self._counters.answered(prompt=prompt, generated=len(ids), cached=cached)
         return Completion(
@@ -137,7 +155,35 @@ class HttpEngine:
             finish_reason=reason,
             prompt_tokens=prompt,
             cached_tokens=cached,
-            version=self._settings.version,
+            version=version,
+        )
+
+    def adapter_version(self, adapter: str) -> str:
+        """Version that requests for `adapter` are answered with now.
+
+        Raises:
+            EngineError: there is no such adapter.
+        """
+        return self._adapters.served(adapter).version or self._settings.version
+
+    async def load_adapter(self, adapter: str, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Have the server replace an adapter's weights; it must see the directory under the same path.
+
+        Raises:
+            EngineError: the server could not load them (the old ones still serve), or it does not take adapters.
+            ConfigurationError: these are a whole model's weights.
+        """
+        await self._adapters.load(adapter, update, in_flight=in_flight)
+
+    async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+        """Refuse: servers have no public way to replace a whole model.
+
+        Raises:
+            ConfigurationError: always; it says what to do instead.
+        """
+        raise ConfigurationError(
+            f"{self._settings.url} cannot be given the weights of a whole model while it serves: train a LoRA adapter "
+            "(swapped_adapters), or run the policy's engine in this process"
         )
 
     async def chat(
@@ -217,10 +263,10 @@ class HttpEngine:
         finally:
             self._counters.in_flight -= 1
 
-    def _body(self, request: GenerationRequest, max_tokens: int) -> dict[str, Any]:
+    def _body(self, request: GenerationRequest, max_tokens: int, model: str) -> dict[str, Any]:
         sampling = request.sampling
         body: dict[str, Any] = {
-            "model": request.adapter or self._settings.model,
+            "model": model,
             "prompt": request.prompt_token_ids.tolist(),
             "max_tokens": max_tokens,
             "temperature": sampling.temperature,
@@ -247,7 +293,7 @@ class HttpEngine:
     def _token_ids(self, choice: Mapping[str, Any], request: GenerationRequest) -> NDArray[np.int32]:
         told = choice.get("token_ids")
         if told is None:
-            told = _ids_in_logprobs(choice)
+            told = ids_in_logprobs(choice)
         if told is not None:
             return np.array(told, dtype=np.int32)
         if self._settings.require_token_ids:
@@ -264,29 +310,6 @@ class HttpEngine:
             # Such a server takes the stop out of its answer.
             ids = np.append(ids, np.int32(stops[0]))
         return ids
-
-
-def _ids_in_logprobs(choice: Mapping[str, Any]) -> list[int] | None:
-    """Ids that a server writes as `token_id:17` into its log-probabilities."""
-    tokens = (choice.get("logprobs") or {}).get("tokens")
-    if not tokens or not all(str(token).startswith("token_id:") for token in tokens):
-        return None
-    return [int(str(token).removeprefix("token_id:")) for token in tokens]
-
-
-def _logprobs(choice: Mapping[str, Any], length: int) -> NDArray[np.float32]:
-    told = (choice.get("logprobs") or {}).get("token_logprobs")
-    if told is None or len(told) != length:
-        return np.full(length, np.nan, dtype=np.float32)
-    return np.array([np.nan if value is None else value for value in told], dtype=np.float32)
-
-
-def _finish_reason(choice: Mapping[str, Any]) -> FinishReason:
-    told = choice.get("finish_reason")
-    reasons: dict[object, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
-    if told not in reasons:
-        raise EngineError(f"the server ended its answer with {told!r}")
-    return reasons[told]
 
 
 class _understood:  # noqa: N801 - reads as a phrase: `with _understood(path): ...`

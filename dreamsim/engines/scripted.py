@@ -9,9 +9,9 @@ version; a cancelled request is recorded as aborted; faults happen where the cal
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import anyio
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.engines.adapted import check_kind
+from dreamsim.engines.adapter_versions import AdapterVersions
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.weights_gate import WeightsGate
 from dreamsim.errors import ContextOverflowError, EngineError
@@ -108,6 +109,7 @@ class ScriptedEngine:
         latency: Latency | None = None,
         fault: Callable[[GenerationRequest], EngineFault | None] | None = None,
         load_s: float = 0.0,
+        adapters: Sequence[str] = (),
     ) -> None:
         """An engine.
 
@@ -120,6 +122,7 @@ class ScriptedEngine:
             latency: how long it takes; None is no time, but other tasks get their turn.
             fault: what goes wrong with a request, if anything.
             load_s: how long loading weights takes, in the event loop's time.
+            adapters: names whose weights may come; a request for another name is answered as if it named none.
         """
         self._respond = respond
         self._tokenizer = tokenizer
@@ -133,10 +136,11 @@ class ScriptedEngine:
         self._counters = EngineCounters()
         self._load_s = load_s
         self._gate = WeightsGate()
-        self._adapters: dict[str, str] = {}
-        self._adapter_gates: defaultdict[str | None, WeightsGate] = defaultdict(WeightsGate)
+        self._adapters: AdapterVersions[str] = AdapterVersions({}, adapters, add=self._add, remove=self._remove)
         self.loaded: list[WeightsUpdate] = []
         """The weights it was given, in that order."""
+        self.held: set[str] = set()
+        """Versions of adapters that it keeps."""
         self.aborted: list[str] = []
         """Ids of the requests that were cancelled, in that order."""
 
@@ -155,8 +159,12 @@ class ScriptedEngine:
         return self._counters.statistics()
 
     def adapter_version(self, adapter: str) -> str:
-        """Version that requests for `adapter` are answered with."""
-        return self._adapters.get(adapter, self.version)
+        """Version that requests for `adapter` are answered with.
+
+        Raises:
+            EngineError: there is no such adapter.
+        """
+        return self._adapters.served(adapter).version or self.version
 
     async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
         """Play an update of the whole model.
@@ -171,16 +179,22 @@ class ScriptedEngine:
             self.loaded.append(update)
 
     async def load_adapter(self, adapter: str, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
-        """Play an update of an adapter, which needs no room made for it.
+        """Play an update of an adapter.
 
         Raises:
+            EngineError: there is no such adapter.
             ConfigurationError: these are a whole model's weights.
         """
-        check_kind(update, "lora")
+        await self._adapters.load(adapter, update, in_flight=in_flight)
+        self.loaded.append(update)
+
+    async def _add(self, version: str, path: Path) -> str:
         await anyio.sleep(self._load_s)
-        async with self._adapter_gates[adapter].closed("abort" if in_flight == "abort" else "keep"):
-            self._adapters[adapter] = f"{adapter}-v{update.version}"
-            self.loaded.append(update)
+        self.held.add(version)
+        return version
+
+    async def _remove(self, version: str) -> None:
+        self.held.remove(version)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Answer `request`.
@@ -189,14 +203,21 @@ class ScriptedEngine:
             EngineError: the schedule says so, or the engine is dead.
             ContextOverflowError: the prompt leaves no room for the answer.
         """
-        own = self._adapter_gates[request.adapter]
-        return await self._gate.through(lambda: own.through(lambda: self._try(request)))
+        return await self._gate.through(lambda: self._begin(request))
 
-    async def _try(self, request: GenerationRequest) -> Completion:
+    async def _begin(self, request: GenerationRequest) -> Completion:
+        """Answer by the weights of now."""
+        if request.adapter is None or request.adapter not in self._adapters:
+            return await self._try(request, self.version)
+        return await self._adapters.through(
+            request.adapter, lambda served: self._try(request, served.version or self.version)
+        )
+
+    async def _try(self, request: GenerationRequest, version: str) -> Completion:
         self._counters.in_flight += 1
         fault = self._fault(request) if self._fault is not None else None
         try:
-            completion = await self._answer(request, fault)
+            completion = await self._answer(request, fault, version)
         except anyio.get_cancelled_exc_class():
             if fault != "foreign":
                 self._counters.aborted += 1
@@ -210,7 +231,7 @@ class ScriptedEngine:
         self._counters.answered(prompt=completion.prompt_tokens, generated=len(completion.token_ids))
         return completion
 
-    async def _answer(self, request: GenerationRequest, fault: EngineFault | None) -> Completion:
+    async def _answer(self, request: GenerationRequest, fault: EngineFault | None, version: str) -> Completion:
         prompt = len(request.prompt_token_ids)
         room = self._max_model_len - prompt
         if room < 1:
@@ -226,7 +247,6 @@ class ScriptedEngine:
             # What a library on plain asyncio does when it cancels a future that we wait for.
             raise anyio.get_cancelled_exc_class()
         ids, reason = self._cut(request, room)
-        version = self.version if request.adapter is None else self.adapter_version(request.adapter)
         if self._latency is None:
             await anyio.lowlevel.checkpoint()
         else:

@@ -28,7 +28,7 @@ import numpy as np
 from dreamsim.engines.adapted import check_kind
 from dreamsim.engines.checkpoints import check_interchangeable
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
-from dreamsim.engines.vllm_adapters import VllmAdapters
+from dreamsim.engines.vllm_adapters import adapter_versions, check_room
 from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, root_cause, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
 from dreamsim.engines.weights_gate import WeightsGate
@@ -58,7 +58,7 @@ class VllmEngine:
         self._version = settings.version
         self._gate = WeightsGate(drain_seconds=settings.drain_s)
         self._max_model_len = int(llm.model_config.max_model_len)
-        self._adapters = VllmAdapters(llm, settings)
+        self._adapters = adapter_versions(llm, settings)
         self._counters = EngineCounters()
 
     @property
@@ -99,16 +99,12 @@ class VllmEngine:
 
     async def _begin(self, request: GenerationRequest, room: int) -> Completion:
         """Answer by the weights of now."""
-        name = request.adapter
-        if name is None:
+        if request.adapter is None:
             return await self._complete(request, room, lora=None, version=self._version)
-
-        async def ask() -> Completion:
-            async with self._adapters.using(name) as served:
-                version = served.version or self._version
-                return await self._complete(request, room, lora=served.request, version=version)
-
-        return await self._adapters.gate(name).through(ask)
+        return await self._adapters.through(
+            request.adapter,
+            lambda served: self._complete(request, room, lora=served.handle, version=served.version or self._version),
+        )
 
     async def _complete(self, request: GenerationRequest, room: int, *, lora: Any, version: str) -> Completion:
         prompt = request.prompt_token_ids
@@ -245,6 +241,7 @@ class VllmEngine:
             ConfigurationError: the engine was not started for it, or the files are no adapter of its rank.
         """
         check_kind(update, "lora")
+        await check_room(self._settings, adapter, update)
         await self._adapters.load(adapter, update, in_flight=in_flight)
 
     async def _reload(self, path: Path, *, keep: bool) -> None:

@@ -23,6 +23,7 @@ class Server:
         self.url = ""
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.adapter_calls: list[tuple[str, dict[str, Any]]] = []
         self.first: list[web.Response] = []
         """Given before anything else, one per request."""
         self.card: dict[str, Any] = {"id": "tiny", "owned_by": "vllm", "max_model_len": 64}
@@ -60,6 +61,10 @@ class Server:
             choice = {"message": {"role": "assistant", "content": self.choice["text"]}, "finish_reason": "stop"}
         return {"model": "tiny-served", "choices": [choice], "usage": self.usage}
 
+    async def adapters(self, request: web.Request) -> web.Response:
+        self.adapter_calls.append((request.path.rpartition("/")[2], await request.json()))
+        return self.first.pop(0) if self.first else web.Response(text="Success: done.")
+
     async def models(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
         return self.first.pop(0) if self.first else web.json_response({"data": [self.card]})
@@ -77,6 +82,8 @@ async def serving() -> AsyncIterator[Server]:
     application = web.Application()
     application.router.add_post("/v1/completions", server.completions)
     application.router.add_post("/v1/chat/completions", server.completions)
+    application.router.add_post("/v1/load_lora_adapter", server.adapters)
+    application.router.add_post("/v1/unload_lora_adapter", server.adapters)
     application.router.add_get("/v1/models", server.models)
     # Without cancellation a handler would not notice that its client is gone.
     runner = web.AppRunner(application, handler_cancellation=True)

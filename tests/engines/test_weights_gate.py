@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dreamsim.engines.adapted import AdaptedEngine
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.weights_gate import WeightsGate
-from dreamsim.errors import ConfigurationError
+from dreamsim.errors import ConfigurationError, EngineError
 from dreamsim.protocols import Engine, WeightsReceiver
 from dreamsim.records.completion import Completion, GenerationRequest, Sampling
 from dreamsim.records.weights import InFlight, WeightsUpdate, version_number
@@ -26,7 +26,9 @@ def engine(*, answer_s: float = 10.0, load_s: float = 3.0) -> ScriptedEngine:
     def respond(request: GenerationRequest) -> str:
         return f"by {scripted.version}"
 
-    scripted = ScriptedEngine(respond, ByteTokenizer(), latency=Latency(start_s=answer_s), load_s=load_s)
+    scripted = ScriptedEngine(
+        respond, ByteTokenizer(), latency=Latency(start_s=answer_s), load_s=load_s, adapters=["policy"]
+    )
     return scripted
 
 
@@ -161,6 +163,27 @@ def test_an_adapter_is_replaced_while_others_go_on() -> None:
         return seen
 
     assert in_virtual_time(main) == [("0", 10.0), ("0", 10.0), ("policy-v2", 14.0)]
+
+
+@pytest.mark.parametrize(("in_flight", "kept"), [("drain", {"policy-v1", "policy-v2"}), ("abort", {"policy-v2"})])
+def test_an_old_adapter_goes_when_its_last_request_has_ended(in_flight: InFlight, kept: set[str]) -> None:
+    async def main() -> tuple[set[str], set[str], str]:
+        served = engine()
+        policy = AdaptedEngine(served, "policy")
+        await policy.load_weights(weights(1, "lora"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(policy.generate, request("old"))
+            await anyio.sleep(1.0)
+            await policy.load_weights(weights(2, "lora"), in_flight=in_flight)
+            during = set(served.held)
+        return during, served.held, (await policy.generate(request("new"))).version
+
+    assert in_virtual_time(main) == (kept, {"policy-v2"}, "policy-v2")
+
+
+async def test_an_adapter_that_nobody_announced_cannot_be_loaded() -> None:
+    with pytest.raises(EngineError, match="no adapter 'judge'"):
+        await AdaptedEngine(engine(), "judge").load_weights(weights(1, "lora"))
 
 
 @pytest.mark.parametrize(("kind", "adapted"), [("lora", False), ("full", True)])
