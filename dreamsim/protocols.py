@@ -354,7 +354,7 @@ class TaskDomain(Protocol):
     def refusal(self, task: Task) -> str | None:
         """What is impossible or foreign about `task`, in a few words that can be counted; None where nothing is.
 
-        Pure and fast. It never refuses a task that the real environment gave.
+        Pure and fast. A domain that was made from real tasks refuses none of them.
         """
         ...
 

@@ -12,6 +12,7 @@ from dreamsim.testing.contracts import (
     check_sink,
     check_state_mapping,
 )
+from dreamsim.testing.curriculum_contracts import check_task_domain
 from dreamsim.testing.environment import ScriptedEnvironment
 from dreamsim.testing.faults import (
     FAULT_KINDS,
@@ -50,6 +51,7 @@ __all__ = [
     "check_retriever",
     "check_sink",
     "check_state_mapping",
+    "check_task_domain",
     "check_verifier",
     "gold_path",
     "scripted_task",

@@ -213,8 +213,13 @@ def spec_of(task: Task) -> GameSpec:
     """The game and parameters of a task.
 
     Raises:
-        EnvironmentFailure: the task is of another environment or has parameters the game does not know.
+        EnvironmentFailure: the task is of another environment, has parameters the game does not know, or was written by
+            a model.
     """
+    if task.synthetic:
+        raise EnvironmentFailure(
+            f"task {task.key} was written by a model: no real game begins so, it can be dreamed only"
+        )
     environment, _, game = task.environment.partition("/")
     if environment != ENVIRONMENT:
         raise EnvironmentFailure(f"task {task.key} is of {task.environment!r}, not of {ENVIRONMENT}")
