@@ -39,6 +39,8 @@ class LogprobAgreement:
     """Mean over tokens of |log pi (trainer) - log mu (engine)|, nats."""
     maximum: float
     """Greatest."""
+    differences: tuple[NDArray[np.float32], ...]
+    """For each answer |difference| of each of its tokens, shape [its tokens]."""
     tokens: int
     """Tokens compared."""
     completions: int
@@ -112,10 +114,12 @@ async def logprob_agreement(
     if not len(told) or not np.isfinite(told).all():
         raise ConfigurationError(f"{engine.name} tells no log-probabilities of its tokens: nothing can be compared")
     scored = await anyio.to_thread.run_sync(scorer.logprobs, samples)
-    difference = np.abs(scored - told)
+    difference = np.abs(scored - told).astype(np.float32)
+    ends = np.cumsum([len(answer.token_ids) for _, answer in sorted(answers.items())])
     return LogprobAgreement(
         mean=float(difference.mean()),
         maximum=float(difference.max()),
+        differences=tuple(np.split(difference, ends[:-1])),
         tokens=len(told),
         completions=len(answers),
         version=answers[0].version,

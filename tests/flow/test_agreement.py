@@ -59,6 +59,7 @@ async def test_the_mean_and_the_greatest_difference_are_told() -> None:
     assert (found.tokens, found.completions, found.version) == (12, 3, "4")
     assert found.mean == pytest.approx(0.02, abs=1e-6)
     assert found.maximum == pytest.approx(0.03, abs=1e-6)
+    assert [len(one) for one in found.differences] == [4, 4, 4]
 
 
 async def test_what_is_scored_is_what_the_engine_read_and_wrote() -> None:
