@@ -27,6 +27,7 @@ from dreamsim.testing.model_contracts import check_encoder, check_engine, check_
 from dreamsim.testing.policies import RandomPolicy, ScriptedPolicy
 from dreamsim.testing.sink import MemorySink
 from dreamsim.testing.trust_contracts import check_chat_model, check_verifier
+from dreamsim.testing.weights_contracts import check_weights_receiver
 from dreamsim.testing.world import gold_path, scripted_task, scripted_tasks
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "check_state_mapping",
     "check_task_domain",
     "check_verifier",
+    "check_weights_receiver",
     "gold_path",
     "scripted_task",
     "scripted_tasks",

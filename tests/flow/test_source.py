@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamsim.flow.source import CyclingTasks, FixedTasks
+from dreamsim.flow.source import CyclingTasks, FixedTasks, GroupedTasks
 from dreamsim.protocols import TaskSource
 from dreamsim.testing import scripted_tasks
 
@@ -46,3 +46,11 @@ async def test_no_tasks_are_no_episodes() -> None:
 def test_episodes_without_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match="no tasks"):
         CyclingTasks([], episodes=1)
+
+
+async def test_a_group_is_given_whole_before_the_next_one() -> None:
+    source = GroupedTasks([A, B], size=2, groups=3)
+    first, second, third = [(A.key, 0), (A.key, 1)], [(B.key, 0), (B.key, 1)], [(A.key, 2), (A.key, 3)]
+    assert await pairs(source) == [*first, *second, *third]
+    assert len(source) == 6
+    assert {one.purpose async for one in source.assignments()} == {"training"}
