@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import dreamsim_adapters.environments.textworld_express as tables
 from dreamsim.protocols import GoalLedger
 from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import JsonScalar, Task
-from dreamsim_adapters.environments.textworld_express.belongings import TABLE, belongings, from_package, text_of
+from dreamsim_adapters.environments.textworld_express import belongings_table
+from dreamsim_adapters.environments.textworld_express.belongings import belongings, from_package
 from dreamsim_adapters.environments.textworld_express.goals import quantity
 from dreamsim_adapters.environments.textworld_express.ledger import (
     TextWorldExpressLedger,
@@ -272,7 +271,7 @@ def test_what_a_ledger_is_not_told_it_does_not_decide() -> None:
 
 def test_the_table_of_belongings_is_that_of_the_package() -> None:
     package = pytest.importorskip("textworld_express.constants", reason="textworld-express is not installed")
-    assert text_of(from_package(Path(package.BASEPATH))) == (files(tables) / TABLE).read_text()
+    assert from_package(Path(package.BASEPATH)) == Path(belongings_table.__file__).read_text()
 
 
 def test_the_goal_does_not_believe_what_a_step_claims() -> None:
