@@ -50,13 +50,44 @@ def render_help(width: int = 100) -> str:
     for flag, text in OTHER_FLAGS:
         lines.append(f"  {flag:<34}{text}")
     for section, infos in _sections().items():
-        lines += ["", f"{section}: {_title(section)}"]
-        for info in infos:
-            head = f"  --{info.name} {_form(info)}"
-            default = _default(info)
-            text = _description(info) + (f" [{default}]" if default else "")
-            lines += _columns(head, text, width)
+        lines += ["", *_settings_lines(section, infos, width)]
     return "\n".join([*lines, "", EXITS])
+
+
+TRAINING = """\
+Trains a policy inside an experience model, in the real environment, or in both, and measures it on held-out real games.
+
+  dreamsim train
+      the tiny models in the package, dreamed episodes only, in a new directory under runs/
+  dreamsim train --train.real_share 0,40:1 --train.max_real_transitions 5000
+      sim-to-real: dreamed episodes, and from update 40 on real ones
+  dreamsim train --policy.model Qwen/Qwen3-4B --train.lora_rank 16 --train.lag 1
+      your own models on a GPU
+  dreamsim train --resume DIRECTORY
+      goes on where it stood, also after kill -9
+
+Settings of `train`; all others are those of `python -m dreamsim.run --help`, and are given in the same ways (a TOML
+file with --config, DREAMSIM_TRAIN_STEPS=100, --train.steps 100). --dry-run prints the settings and checks them.
+"""
+
+TRAINING_EXITS = """\
+Exit codes: 0 all updates are made (or the budget of real transitions is spent); 1 the training could not go on;
+2 a setting cannot be used; 130 interrupted. Afterwards: `dreamsim evaluate --policy.model DIRECTORY/best`."""
+
+
+def render_training_help(width: int = 100) -> str:
+    """What `dreamsim train --help` prints."""
+    return "\n".join([TRAINING, *_settings_lines("train", _sections()["train"], width), "", TRAINING_EXITS])
+
+
+def _settings_lines(section: str, infos: list[SettingInfo], width: int) -> list[str]:
+    lines = [f"{section}: {_title(section)}"]
+    for info in infos:
+        head = f"  --{info.name} {_form(info)}"
+        default = _default(info)
+        text = _description(info) + (f" [{default}]" if default else "")
+        lines += _columns(head, text, width)
+    return lines
 
 
 def render_markdown() -> str:

@@ -46,6 +46,7 @@ VERBS = (
         entry="import_main",
     ),
     Verb(name="export", text="write stored episodes as JSONL", module="dreamsim.cli.transfer", entry="export_main"),
+    Verb(name="train", text="train a policy on dreamed and real episodes", module="dreamsim.cli.train"),
     Verb(name="evaluate", text="measure a policy on held-out games", module="dreamsim.cli.evaluate"),
     Verb(name="fidelity", text="measure how far a dream is from reality", module="dreamsim.cli.fidelity"),
     Verb(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from anyio import to_thread
 
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
-from dreamsim.cli.engines import Role, open_engines, tokenizer_source
+from dreamsim.cli.engines import Role, open_engines, opening, tokenizer_source
 from dreamsim.cli.tasks import DATA
 from dreamsim.cli.trust import open_checks
 from dreamsim.engines.tokenizers import ChatFrame, chat_frame, load_tokenizer
@@ -26,7 +26,7 @@ from dreamsim.experience.environment import DreamEnvironment
 from dreamsim.experience.model import ExperienceModel, ExperienceSettings
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.experience.prompt import PromptLayout
-from dreamsim.protocols import Environment, Policy, Retriever, Tokenizer
+from dreamsim.protocols import Engine, Environment, Policy, Retriever, Tokenizer
 from dreamsim.runtime.config import ExperienceSection, PolicySection, Settings
 from dreamsim.runtime.measured import MeasuredEngine, MeasuredRetriever
 from dreamsim.runtime.telemetry import Telemetry
@@ -45,6 +45,22 @@ class Roles:
     """The agent."""
     generation: int = 1
     """Of what is dreamed: 1 + the greatest generation of what the experience model was trained on."""
+    player: Player | None = None
+    """What the policy stands on; None without a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """What a language-model policy stands on: what a trainer needs to know of it."""
+
+    engine: Engine
+    """Answers for it."""
+    tokenizer: Tokenizer
+    """Its tokenizer."""
+    settings: PolicySettings
+    """How it is asked."""
+    told: Mapping[str, Any]
+    """What stands in the `dreamsim.json` beside its weights."""
 
 
 @asynccontextmanager
@@ -65,11 +81,8 @@ async def open_roles(
         tokenizers: dict[Role, Tokenizer] = {"policy": playing.tokenizer, "experience": dreaming.tokenizer}
         checks = await opened.enter_async_context(open_checks(settings, telemetry))
         engines = await opened.enter_async_context(open_engines(settings, tokenizers, say, logs=logs))
-        policy = LanguageModelPolicy(
-            MeasuredEngine(engines.policy, telemetry),
-            playing.tokenizer,
-            policy_settings(settings.policy, playing),
-        )
+        player = player_of(settings.policy, playing, engines.policy)
+        policy = LanguageModelPolicy(MeasuredEngine(player.engine, telemetry), player.tokenizer, player.settings)
         model = ExperienceModel(
             MeasuredEngine(engines.experience, telemetry),
             dreaming.tokenizer,
@@ -78,7 +91,19 @@ async def open_roles(
             checks=checks,
         )
         generation = 1 + _told(dreaming.trained, "generation", 0)
-        yield Roles(environment=DreamEnvironment(model), policy=policy, generation=generation)
+        yield Roles(environment=DreamEnvironment(model), policy=policy, generation=generation, player=player)
+
+
+@asynccontextmanager
+async def open_player(settings: Settings, telemetry: Telemetry, *, logs: Path) -> AsyncIterator[Player]:
+    """Start the policy's engine alone: for reality, where nobody dreams.
+
+    Raises:
+        UsageError: a model or package is missing.
+    """
+    ready = await to_thread.run_sync(prepare, settings.policy, "policy")
+    async with await opening(settings, "policy", {"policy": ready.tokenizer}, logs) as engine:
+        yield player_of(settings.policy, ready, engine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +160,13 @@ def trained_with(directory: Path) -> Mapping[str, Any]:
     if not isinstance(told, dict):
         raise ConfigurationError(f"{path} is not a JSON object")
     return told
+
+
+def player_of(role: PolicySection, prepared: Prepared, engine: Engine) -> Player:
+    """The policy of `role` on `engine`."""
+    return Player(
+        engine=engine, tokenizer=prepared.tokenizer, settings=policy_settings(role, prepared), told=prepared.trained
+    )
 
 
 def policy_settings(role: PolicySection, prepared: Prepared) -> PolicySettings:

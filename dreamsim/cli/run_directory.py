@@ -26,8 +26,10 @@ SUMMARY = "summary.json"
 STORE = "store.sqlite"
 ROOT = Path("runs")
 
-FIXED = ("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "tasks.")
+FIXED = ("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "tasks.", "train.")
 """Settings that a resumed run may not change, by beginning."""
+FREE = ("train.steps", "train.threads", "train.save_every", "train.log")
+"""Settings among them that it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def settings_of(command: CommandLine, environ: Mapping[str, str] | None = None) 
 
 
 def _fixed_names() -> tuple[str, ...]:
-    return tuple(name for name in known_settings() if name.startswith(FIXED))
+    return tuple(name for name in known_settings() if name.startswith(FIXED) and name not in FREE)
 
 
 def planned_path(settings: Settings, clock: Clock | None = None) -> Path:
@@ -140,6 +142,12 @@ def prepare(settings: Settings, clock: Clock | None = None) -> RunDirectory:
 def store_path(settings: Settings, path: Path) -> Path:
     """The store of the run in the directory `path`."""
     return settings.store.path.resolve() if settings.store.path is not None else path / STORE
+
+
+def shown_path(path: Path) -> str:
+    """`path` as it is shown: relative where it lies below the present directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _without_paths(settings: Settings) -> Settings:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamsim.cli import exits, figures
-from dreamsim.cli.run_directory import RunDirectory
+from dreamsim.cli.run_directory import RunDirectory, shown_path
 from dreamsim.records.episode import SOURCES
 from dreamsim.runtime.intervals import Share, wilson
 from dreamsim.runtime.snapshot import Snapshot
@@ -182,18 +182,11 @@ def render_summary(ending: Ending, directory: RunDirectory) -> str:
     if shares:
         lines.append(f"  time in  {shares}")
     lines += ["", f"  store    {directory.store}", f"  log      {directory.log}", f"  summary  {directory.summary}"]
-    shown = _shown(directory)
+    shown = shown_path(directory.path)
     lines.append(f"  look     dreamsim episodes --run {shown}")
     if ending.missing:
         lines.append(f"  go on    python -m dreamsim.run --run.resume {shown}")
     return "\n".join(lines)
-
-
-def _shown(directory: RunDirectory) -> str:
-    from pathlib import Path
-
-    here = Path.cwd()
-    return str(directory.path.relative_to(here) if directory.path.is_relative_to(here) else directory.path)
 
 
 def _outcomes(counts: Counts) -> str:

@@ -26,6 +26,7 @@ from dreamsim.runtime.setting import (
     setting,
 )
 from dreamsim.runtime.store_settings import BalanceSection, FilterSection
+from dreamsim.runtime.train_settings import TrainSection
 from dreamsim.runtime.trust_settings import CacheSection, CheckSection, GateSection, VerifySection
 
 TINY = "tiny"
@@ -258,6 +259,7 @@ class Settings(Section):
     tasks: TasksSection = Field(default_factory=TasksSection)
     display: DisplaySection = Field(default_factory=DisplaySection)
     scripted: ScriptedSection = Field(default_factory=ScriptedSection)
+    train: TrainSection = Field(default_factory=TrainSection)
 
     @property
     def episodes(self) -> int:

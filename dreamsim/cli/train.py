@@ -1,0 +1,186 @@
+"""`dreamsim train`: rollouts, trainer, weights, evaluation, in one command.
+
+In: settings, as `python -m dreamsim.run` takes them, and `train.*`. Out: a directory with weights, metrics, episodes
+and a summary; an exit code.
+Always: as a run: a setting that cannot be used is one line and exit code 2, before anything is made; Ctrl-C loses the
+episodes in flight and nothing else; `--resume DIRECTORY` goes on where it stood, also after kill -9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from dreamsim.cli import exits
+from dreamsim.cli.checks import Check, check_settings
+from dreamsim.cli.display import Display, make_display
+from dreamsim.cli.interrupts import Interrupts
+from dreamsim.cli.logs import run_log
+from dreamsim.cli.run_directory import RunDirectory, prepare, settings_of
+from dreamsim.cli.terminal import captured
+from dreamsim.cli.train_parts import assembled_training, training_settings
+from dreamsim.cli.train_text import describe_line, render_training, training_figures
+from dreamsim.cli.trainer import missing_packages
+from dreamsim.errors import DreamsimError, UsageError
+from dreamsim.records.training import Line
+from dreamsim.runtime.config import Settings
+from dreamsim.runtime.settings_sources import parse_arguments
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.training.loop import Training
+
+log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the verb."""
+    started = time.monotonic()
+    command = parse_arguments(arguments)
+    if "help" in command.switches:
+        from dreamsim.cli.help_text import render_training_help
+
+        print(render_training_help())
+        return exits.DONE
+    settings = settings_of(command)
+    checks = [*check_settings(settings), *training_checks(settings)]
+    if "dry-run" in command.switches:
+        from dreamsim.cli.help_text import render_toml
+
+        print(render_toml(settings))
+        for check in checks:
+            print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
+        return exits.DONE if all(check.good for check in checks) else exits.USAGE
+    bad = [check for check in checks if not check.good]
+    if bad:
+        raise UsageError("\n".join(check.text for check in bad))
+    directory = prepare(settings)
+    with captured(directory.path / "logs" / "engine.log") as terminal, run_log(directory.log):
+        display = make_display(settings.display.mode, settings.display.interval_s, terminal.out)
+        return anyio.run(
+            partial(train, settings, directory, display, started=started),
+            backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
+        )
+
+
+def training_checks(settings: Settings) -> list[Check]:
+    """What a training needs beside what a run does."""
+    found = []
+    missing = missing_packages(("torch", "transformers", "accelerate"))
+    text = f"{', '.join(missing)} not installed: pip install 'dreamsim-rl[train]'" if missing else "installed"
+    found.append(Check(name="trainer", good=not missing, text=text))
+    try:
+        wanted = training_settings(settings, "checked")
+    except UsageError as error:
+        found.append(Check(name="real share", good=False, text=str(error)))
+        return found
+    budget = wanted.max_real_transitions
+    text = ", ".join(f"{float(share):g} from update {first}" for first, share in wanted.real_share.points)
+    text += "" if budget is None else f"; at most {budget:,} real transitions"
+    found.append(Check(name="real share", good=True, text=text))
+    return found
+
+
+async def train(settings: Settings, directory: RunDirectory, display: Display, *, started: float) -> int:
+    """Train as `settings` ask; returns the exit code.
+
+    Raises:
+        UsageError: the training could not begin.
+    """
+    interrupts = Interrupts()
+    sitting = _Sitting(settings, directory, display, interrupts, started=started)
+    refused: UsageError | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(interrupts.listen)
+        if settings.run.stop_after_s is not None:
+            tasks.start_soon(_stop_after, settings.run.stop_after_s, interrupts)
+        try:
+            with interrupts.setting_up():
+                await sitting.train()
+        except UsageError as error:
+            refused = error  # not through the task group, which would wrap it
+        tasks.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    return await sitting.conclude()
+
+
+async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
+    await anyio.sleep(seconds)
+    await interrupts.request()
+
+
+class _Sitting:
+    """The part of a training that one process does."""
+
+    def __init__(
+        self, settings: Settings, directory: RunDirectory, display: Display, interrupts: Interrupts, *, started: float
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._display = display
+        self._interrupts = interrupts
+        self._started = started
+        self._training: Training | None = None
+        self._error: str | None = None
+
+    async def say(self, text: str) -> None:
+        """Tell the user."""
+        log.info("note", text=text)
+        with contextlib.suppress(OSError):  # nobody looks any more
+            await to_thread.run_sync(self._display.note, text)
+
+    async def train(self) -> None:
+        """Set up and train.
+
+        Raises:
+            UsageError: the training could not begin.
+        """
+        await self.say(f"training {self._directory.path}")
+        telemetry = Telemetry()
+        try:
+            async with assembled_training(self._settings, self._directory, telemetry, self.say) as assembled:
+                self._training = Training(
+                    assembled.parts,
+                    assembled.settings,
+                    directory=self._directory.path,
+                    report=self._report,
+                    telemetry=telemetry,
+                )
+                self._interrupts.call_first(self._stop)
+                await self._training.run()
+        except DreamsimError as error:
+            if self._training is None:
+                raise
+            log.exception("training.ended")
+            self._error = str(error)
+
+    async def _stop(self) -> None:
+        await self.say("stopping: what is not finished is done again when the training goes on (again: kill)")
+        if self._training is not None:
+            self._training.stop()
+
+    async def _report(self, line: Line) -> None:
+        log.info("update", **line)
+        await self.say(describe_line(line, steps=self._settings.train.steps))
+
+    async def conclude(self) -> int:
+        """Write the summary; returns the exit code."""
+        training = self._training
+        if training is None:
+            await self.say("interrupted before the training began; nothing to keep")
+            return exits.INTERRUPTED
+        code = exits.DONE if training.finished else exits.INTERRUPTED
+        code = code if self._error is None else exits.FAILED
+        figures = training_figures(training.history, code=code, error=self._error, steps=self._settings.train.steps)
+        figures["wall_s"] = round(time.monotonic() - self._started, 3)
+        text = render_training(training.history, self._directory, code=code, error=self._error)
+        await to_thread.run_sync(self._directory.write_summary, figures)
+        with contextlib.suppress(OSError):
+            await to_thread.run_sync(self._display.conclude, text)
+        return code

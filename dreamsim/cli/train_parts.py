@@ -1,0 +1,191 @@
+"""The parts of `dreamsim train`, put together as the settings say.
+
+In: settings, the training's directory. Out: `TrainingParts`.
+Always: what is opened is closed again in reverse order; engines start once everything else is known to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from anyio import to_thread
+
+from dreamsim.agents.language_model import LanguageModelPolicy
+from dreamsim.cli.assemble import importing_experiences
+from dreamsim.cli.engines import opened_together
+from dreamsim.cli.models import Player, Roles, open_player, open_roles
+from dreamsim.cli.reality import Reality, open_reality
+from dreamsim.cli.run_directory import RunDirectory
+from dreamsim.cli.tasks import parse_mix, tasks_of
+from dreamsim.cli.trainer import describe_weights, make_trainer, receiver_of
+from dreamsim.errors import ConfigurationError
+from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
+from dreamsim.flow.batches import continuation_of
+from dreamsim.flow.mixing import ShareSchedule
+from dreamsim.flow.planning import ShuffledTasks
+from dreamsim.protocols import Environment, Policy
+from dreamsim.records.episode import Source
+from dreamsim.runtime.config import Settings
+from dreamsim.runtime.measured import MeasuredEngine
+from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.store.store import Store, open_store
+from dreamsim.training.parts import Evaluate, TrainingParts, TrainingSettings
+
+Say = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A training, ready to run."""
+
+    parts: TrainingParts
+    """Its parts."""
+    settings: TrainingSettings
+    """How it is to train."""
+    store: Store
+    """Where its episodes are."""
+
+
+def training_settings(settings: Settings, run: str) -> TrainingSettings:
+    """What `Training` is told.
+
+    Raises:
+        ConfigurationError: the real share is no schedule.
+    """
+    train = settings.train
+    return TrainingSettings(
+        run=run,
+        steps=train.steps,
+        group_size=train.group_size,
+        batch_groups=train.groups,
+        minimum=2 if train.algorithm == "grpo" else 1,
+        lag=train.lag,
+        max_steps=settings.run.max_steps,
+        max_tokens=train.max_tokens,
+        real_share=ShareSchedule.parse(train.real_share),
+        max_real_transitions=train.max_real_transitions,
+        evaluate_every=train.evaluate_every,
+        save_every=train.save_every,
+        concurrency=settings.run.concurrency,
+        episode_seconds=settings.run.episode_timeout_s,
+        seed=settings.run.seed,
+    )
+
+
+@asynccontextmanager
+async def assembled_training(
+    settings: Settings, directory: RunDirectory, telemetry: Telemetry, say: Say
+) -> AsyncIterator[Assembled]:
+    """Open everything; `say` is told of what takes long.
+
+    Raises:
+        UsageError: a part cannot be had; the message says what to change.
+    """
+    wanted = training_settings(settings, directory.run)
+    real, dreamed = wanted.real_share.ever("real"), wanted.real_share.ever("dreamed")
+    environments: dict[Source, Environment] = {}
+    async with AsyncExitStack() as opened:
+        tasks = await tasks_of(learned_from(settings))
+        store = await opened.enter_async_context(
+            open_store(
+                directory.store,
+                encoder=settings.store.encoder if dreamed else None,
+                quality=settings.store.filter.rule,
+            )
+        )
+        reality: Reality | None = None
+        if real or settings.train.evaluate_games:
+            reality = await opened.enter_async_context(open_reality(settings.tasks.environment))
+        if real and reality is not None:
+            environments["real"] = reality.environment
+        await say(f"loading {settings.policy.model} into the trainer")
+        trainer = await to_thread.run_sync(make_trainer, settings)
+        roles = await opened.enter_async_context(_roles(settings, store, telemetry, say, directory, dreamed=dreamed))
+        if roles.environment is not None:
+            environments["dreamed"] = roles.environment
+        player = roles.player
+        policy = LanguageModelPolicy(MeasuredEngine(player.engine, telemetry), player.tokenizer, player.settings)
+        evaluate = None
+        if reality is not None and settings.train.evaluate_games:
+            # Its own measuring would count evaluations as training.
+            tested = LanguageModelPolicy(player.engine, player.tokenizer, player.settings)
+            evaluate = await _evaluation(settings, wanted, reality, tested, store)
+        parts = TrainingParts(
+            environments=environments,
+            policy=policy,
+            receivers=[receiver_of(player)],
+            trainer=trainer,
+            tasks=ShuffledTasks(tasks, seed=settings.run.seed),
+            archive=store,
+            evaluate=evaluate,
+            continuation=continuation_of(player.tokenizer, player.settings),
+            generation=roles.generation,
+            describe=partial(describe_weights, settings, player),
+        )
+        yield Assembled(parts=parts, settings=wanted, store=store)
+
+
+def learned_from(settings: Settings) -> Settings:
+    """The same settings with the tasks that may be learned from.
+
+    Raises:
+        ConfigurationError: tasks of another fold are asked for.
+    """
+    if settings.tasks.fold not in ("any", "train"):
+        raise ConfigurationError(f"tasks.fold = {settings.tasks.fold}: training is on tasks of the train fold")
+    tasks = settings.tasks.model_copy(update={"fold": "train"})
+    return settings.model_copy(update={"tasks": tasks})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Playing:
+    """Who plays, and the dream if there is one."""
+
+    player: Player
+    environment: Environment | None = None
+    generation: int = 1
+
+
+@asynccontextmanager
+async def _roles(
+    settings: Settings, store: Store, telemetry: Telemetry, say: Say, directory: RunDirectory, *, dreamed: bool
+) -> AsyncIterator[_Playing]:
+    logs = directory.log.parent
+    if not dreamed:
+        await say(f"starting {settings.policy.model} as policy")
+        async with open_player(settings, telemetry, logs=logs) as player:
+            yield _Playing(player=player)
+        return
+    openings = {
+        "experiences": importing_experiences(settings, store, say),
+        "roles": open_roles(settings, store, telemetry, say, logs=logs),
+    }
+    async with opened_together(openings) as found:
+        roles: Roles = found["roles"]
+        if roles.player is None:
+            raise ConfigurationError("a scripted policy learns nothing: name a model with --policy.model")
+        yield _Playing(player=roles.player, environment=roles.environment, generation=roles.generation)
+
+
+async def _evaluation(
+    settings: Settings, wanted: TrainingSettings, reality: Reality, policy: Policy, store: Store
+) -> Evaluate:
+    """Plays the same games of the evaluation's fold every time."""
+    games = list(parse_mix(settings.tasks.mix))
+    tasks = await reality.tasks(games, fold=settings.train.evaluate_fold, count=settings.train.evaluate_games, first=0)
+
+    async def evaluate(version: int) -> PolicyReport:
+        how = GameSettings(
+            run=f"{wanted.run}-evaluation",
+            first_repeat=version,
+            max_steps=wanted.max_steps,
+            seed=wanted.seed,
+            concurrency=reality.concurrency,
+            episode_seconds=wanted.episode_seconds,
+        )
+        return policy_report(await play_games(reality.environment, policy, tasks, how, store), seed=wanted.seed)
+
+    return evaluate

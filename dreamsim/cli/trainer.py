@@ -1,0 +1,137 @@
+"""The trainer of `dreamsim train`: made from settings, joined to the policy's engine.
+
+In: settings, the policy's engine. Out: a trainer, who takes its weights, what stands beside weights that are kept.
+Always: what the trainer learns from is what the engine samples: the same weights, the same temperature.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamsim.cli.engines import model_source
+from dreamsim.cli.models import Player
+from dreamsim.errors import ConfigurationError, MissingExtraError
+from dreamsim.protocols import Trainer, WeightsReceiver
+from dreamsim.runtime.config import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from dreamsim_trainers.optimisation import OptimiserSettings
+
+SMALL = 50_000_000
+"""Weights below which a model is small, and takes larger steps."""
+RATE_SMALL, RATE_LORA, RATE = 2e-4, 1e-5, 1e-6
+
+
+def make_trainer(settings: Settings) -> Trainer:
+    """The trainer that the settings ask for, with the policy's weights. Blocks: loads a model.
+
+    Raises:
+        UsageError: a package is missing, or the model cannot be trained.
+    """
+    train, policy = settings.train, settings.policy
+    if policy.kind == "scripted":
+        raise ConfigurationError("a scripted policy learns nothing: leave policy.engine out")
+    if policy.kind == "http":
+        raise ConfigurationError("weights cannot be sent to a server yet: leave policy.url out to train")
+    if policy.top_p < 1:
+        raise ConfigurationError(
+            "policy.top_p below 1 makes the engine's log-probabilities those of another distribution: set it to 1"
+        )
+    try:
+        import torch
+
+        from dreamsim_trainers.causal_lm import LoraShape, load_for_training
+        from dreamsim_trainers.grpo import GrpoSettings, GrpoTrainer
+        from dreamsim_trainers.ppo import PpoSettings, PpoTrainer
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="dreamsim train") from error
+    torch.set_num_threads(train.threads or len(os.sched_getaffinity(0)))
+    source = model_source(policy, "policy")
+    model = load_for_training(source)
+    shared: dict[str, Any] = {
+        "clip_low": train.clip_low,
+        "clip_high": train.clip_high,
+        "kl_coefficient": train.kl_coefficient,
+        "kl_estimator": train.kl_estimator,
+        "entropy_coefficient": train.entropy_coefficient,
+        "temperature": policy.temperature,
+        "lora": None if train.lora_rank is None else LoraShape(rank=train.lora_rank, alpha=2 * train.lora_rank),
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "optimiser": _optimiser(settings, model),
+    }
+    if train.normalisation != "auto":
+        shared["normalisation"] = train.normalisation
+    tokenizer = _tokenizer(policy.tokenizer or source)
+    if train.algorithm == "ppo":
+        gamma = 1.0 if train.gamma is None else train.gamma
+        return PpoTrainer(model, PpoSettings(gamma=gamma, lam=train.lam, **shared), tokenizer=tokenizer)
+    grpo = GrpoSettings(
+        normalise_advantages=train.normalise_advantages,
+        step_advantages=train.step_advantages,
+        gamma=0.95 if train.gamma is None else train.gamma,
+        **shared,
+    )
+    return GrpoTrainer(model, grpo, tokenizer=tokenizer)
+
+
+def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
+    from dreamsim_trainers.optimisation import OptimiserSettings
+
+    train = settings.train
+    minibatches = 4 if train.algorithm == "ppo" else 1
+    return OptimiserSettings(
+        learning_rate=train.learning_rate or _rate(settings, model),
+        warmup_updates=train.warmup,
+        epochs=train.epochs,
+        minibatches=train.minibatches or minibatches,
+        micro_tokens=train.micro_tokens,
+        mixed_precision=train.mixed_precision,
+        seed=settings.run.seed,
+    )
+
+
+def _rate(settings: Settings, model: PreTrainedModel) -> float:
+    if settings.train.lora_rank is not None:
+        return RATE_LORA
+    return RATE_SMALL if model.num_parameters() < SMALL else RATE
+
+
+def _tokenizer(source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source)
+
+
+def receiver_of(player: Player) -> WeightsReceiver:
+    """Who takes the weights of the policy: its engine, or its adapter in it.
+
+    Raises:
+        ConfigurationError: the engine takes none while it runs.
+    """
+    from dreamsim.engines.adapted import AdaptedEngine
+
+    engine: Any = player.engine
+    if player.settings.adapter is not None and hasattr(engine, "load_adapter"):
+        return AdaptedEngine(engine, player.settings.adapter)
+    if not hasattr(engine, "load_weights"):
+        raise ConfigurationError(f"{engine.name} takes no new weights while it runs: play the policy on vLLM")
+    receiver: WeightsReceiver = engine
+    return receiver
+
+
+def describe_weights(settings: Settings, player: Player, directory: Path) -> None:
+    """Write beside weights what they were trained with, so that they are asked in the same way. Blocks."""
+    (directory / "dreamsim.json").write_text(json.dumps(dict(player.told), indent=1) + "\n", encoding="utf-8")
+
+
+def missing_packages(names: Sequence[str]) -> list[str]:
+    """Those of `names` that are not installed."""
+    import importlib.util
+
+    return [name for name in names if importlib.util.find_spec(name) is None]

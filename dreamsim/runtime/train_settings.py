@@ -1,0 +1,69 @@
+"""The settings of `dreamsim train`: `train.*`.
+
+In: text from flags, the environment and TOML files. Out: a section of `runtime.config`. Always: a combination that must
+fail later is refused here, with what to change.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from dreamsim.runtime.setting import Names, OptionalFloat, OptionalInt, Section, setting
+
+
+class TrainSection(Section):
+    """Training the policy: `dreamsim train` (docs/training.md)."""
+
+    algorithm: Literal["grpo", "ppo"] = setting("grpo", "how it learns")
+    steps: int = setting(60, "updates to make", unit="updates", ge=1)
+    group_size: int = setting(8, "attempts at one task, compared with each other", unit="episodes", ge=1)
+    groups: int = setting(12, "tasks an update learns from", unit="groups", ge=1)
+    lag: int = setting(0, "rounds that may be played ahead of the trainer; 0 is strictly on-policy", ge=0)
+    learning_rate: OptionalFloat = setting(
+        None, "of AdamW; default: 2e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
+    )
+    warmup: int = setting(0, "optimizer steps of linear warm-up", ge=0)
+    epochs: int = setting(1, "passes over the episodes of an update", ge=1)
+    minibatches: OptionalInt = setting(None, "optimizer steps of a pass; default: 1 for grpo, 4 for ppo", ge=1)
+    normalisation: Literal["token", "sequence", "constant", "auto"] = setting(
+        "auto", "how tokens are weighed; `auto`: sequence for grpo, token for ppo"
+    )
+    clip_low: float = setting(0.2, "the probability ratio may fall to 1 - this", gt=0, lt=1)
+    clip_high: float = setting(0.2, "the probability ratio may rise to 1 + this", gt=0)
+    kl_coefficient: float = setting(0.01, "weight of KL(policy || first policy); 0 keeps no reference", ge=0)
+    kl_estimator: Literal["k1", "k2", "k3"] = setting("k3", "its estimator")
+    entropy_coefficient: float = setting(0.0, "weight of the entropy bonus", ge=0)
+    step_advantages: float = setting(0.0, "grpo: weight of GiGPO's step advantages", ge=0)
+    normalise_advantages: bool = setting(True, "grpo: divide by the group's standard deviation (no: Dr. GRPO)")
+    gamma: OptionalFloat = setting(None, "discount; default: 0.95 for step advantages, 1 for ppo", ge=0, le=1)
+    lam: float = setting(0.95, "ppo: lambda of GAE", ge=0, le=1)
+    lora_rank: OptionalInt = setting(None, "train a LoRA adapter of this rank; default: the whole model", ge=1, le=512)
+    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
+    mixed_precision: Literal["no", "bf16"] = setting("bf16", "type that the trainer computes in")
+    micro_tokens: int = setting(16_384, "tokens of one forward pass; bounds memory", unit="tokens", ge=16)
+    max_tokens: OptionalInt = setting(None, "longer episodes are left out", unit="tokens", ge=16)
+    threads: OptionalInt = setting(None, "threads of the trainer on a CPU; default: all cores", unit="threads", ge=1)
+    real_share: Names = setting(
+        ("0",), "share of groups played in the real environment, with a schedule: 0.1, or SHARE,UPDATE:SHARE as 0,40:1"
+    )
+    max_real_transitions: OptionalInt = setting(
+        None, "real transitions training may make, evaluations apart", unit="transitions", ge=0
+    )
+    evaluate_every: int = setting(10, "updates from one evaluation to the next", unit="updates", ge=1)
+    evaluate_games: int = setting(
+        60, "held-out real games of an evaluation; 0: none, and no best weights", unit="games", ge=0
+    )
+    evaluate_fold: Literal["train", "dev"] = setting("dev", "their fold; the test fold chooses nothing")
+    save_every: int = setting(1, "updates from one checkpoint to the next", unit="updates", ge=1)
+    log: Names = setting((), "where metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.algorithm == "grpo" and self.group_size < 2:
+            raise ValueError("train.group_size must be at least 2 for grpo: one attempt is compared with nothing")
+        unknown = [name for name in self.log if name not in ("tensorboard", "wandb", "trackio")]
+        if unknown:
+            raise ValueError(f"train.log: there is no '{unknown[0]}'; there are tensorboard, wandb and trackio")
+        return self
