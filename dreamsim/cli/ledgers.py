@@ -30,13 +30,14 @@ def ledger_for(environment_name: str, rewards: AnswerRules | None = None) -> Sta
         rewards: what tasks pay; by default 1 for success and 0 for all else.
     """
     module, kind = LEDGERS.get(environment_name.partition("/")[0], ("", ""))
-    if not module or not _there(module):
+    if not module or not is_there(module):
         return ElementLedger(rewards)
     make = cast("Callable[[AnswerRules | None], StateLedger]", getattr(import_module(module), kind))
     return make(rewards)
 
 
-def _there(module: str) -> bool:
+def is_there(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # the adapters are not installed
