@@ -36,6 +36,17 @@ async def test_every_task_is_played_once_by_every_policy(textworld: TextWorldExp
     assert {episode.policy for episode in episodes} == {"gold-1", "random-1", "mixed-1", "mistaken-1", "restless-1"}
 
 
+async def test_a_game_that_is_listed_twice_is_played_twice(textworld: TextWorldExpressEnvironment) -> None:
+    sink = MemorySink()
+    twice = replace(
+        SETTINGS, mix=(GameSpec(game="twc"), GameSpec(game="coin"), GameSpec(game="twc")), policies=("gold",)
+    )
+    await collect(twice, sink, environment=textworld)
+    games = [episode.task.environment.rpartition("/")[2] for episode in sink.episodes.values()]
+    assert (games.count("twc"), games.count("coin")) == (4, 2)
+    assert set(sink.added.values()) == {1}
+
+
 async def test_episodes_are_real_experience_with_reasoning(textworld: TextWorldExpressEnvironment) -> None:
     sink = MemorySink()
     report = await collect(SETTINGS, sink, environment=textworld)

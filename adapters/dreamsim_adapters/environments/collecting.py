@@ -190,9 +190,11 @@ class _Tasks:
         self._settings = settings
 
     async def assignments(self) -> AsyncIterator[Assignment]:
-        for turn in range(self._settings.repeats):
-            repeat = self._number + turn * self._policies
-            for task in self._tasks:
+        given: Counter[str] = Counter()
+        for _ in range(self._settings.repeats):
+            for task in self._tasks:  # one may be listed twice: then it is played twice
+                repeat = self._number + given[task.key] * self._policies
+                given[task.key] += 1
                 yield Assignment(task=task, repeat=repeat, purpose=self._settings.purpose)
 
 
