@@ -66,8 +66,9 @@ Trains a policy inside an experience model, in the real environment, or in both,
   dreamsim train --resume DIRECTORY
       goes on where it stood, also after kill -9
 
-Settings of `train`; all others are those of `python -m dreamsim.run --help`, and are given in the same ways (a TOML
-file with --config, DREAMSIM_TRAIN_STEPS=100, --train.steps 100). --dry-run prints the settings and checks them.
+Settings of `train` and `curriculum`; all others are those of `python -m dreamsim.run --help`, and are given in the
+same ways (a TOML file with --config, DREAMSIM_TRAIN_STEPS=100, --train.steps 100). --dry-run prints the settings and
+checks them.
 """
 
 TRAINING_EXITS = """\
@@ -77,7 +78,10 @@ Exit codes: 0 all updates are made (or the budget of real transitions is spent);
 
 def render_training_help(width: int = 100) -> str:
     """What `dreamsim train --help` prints."""
-    return "\n".join([TRAINING, *_settings_lines("train", _sections()["train"], width), "", TRAINING_EXITS])
+    lines = [TRAINING]
+    for section in ("train", "curriculum"):
+        lines += [*_settings_lines(section, _sections()[section], width), ""]
+    return "\n".join([*lines, TRAINING_EXITS])
 
 
 def _settings_lines(section: str, infos: list[SettingInfo], width: int) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from dreamsim.records.episode import Purpose
+from dreamsim.runtime.curriculum_settings import CurriculumSection
 from dreamsim.runtime.setting import (
     Names,
     OptionalFlag,
@@ -260,6 +261,7 @@ class Settings(Section):
     display: DisplaySection = Field(default_factory=DisplaySection)
     scripted: ScriptedSection = Field(default_factory=ScriptedSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    curriculum: CurriculumSection = Field(default_factory=CurriculumSection)
 
     @property
     def episodes(self) -> int:

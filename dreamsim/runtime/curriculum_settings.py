@@ -14,7 +14,7 @@ from dreamsim.runtime.setting import OptionalInt, Section, setting
 
 
 class CurriculumSection(Section):
-    """Which task comes next (docs/curriculum.md)."""
+    """Which task a training takes next, and who writes new ones (docs/curriculum.md)."""
 
     mode: Literal["value", "uniform"] = setting(
         "value",
