@@ -47,6 +47,8 @@ class Roles:
     """Of what is dreamed: 1 + the greatest generation of what the experience model was trained on."""
     player: Player | None = None
     """What the policy stands on; None without a model."""
+    dreamer: Dreamer | None = None
+    """What the experience model stands on; None without a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,18 @@ class Player:
     """How it is asked."""
     told: Mapping[str, Any]
     """What stands in the `dreamsim.json` beside its weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dreamer:
+    """What an experience model stands on: it can be asked for tasks, too."""
+
+    engine: Engine
+    """Answers for it."""
+    prepared: Prepared
+    """Tokenizer, frame and what it was trained with."""
+    adapter: str | None
+    """LoRA adapter, as the engine calls it."""
 
 
 @asynccontextmanager
@@ -83,15 +97,19 @@ async def open_roles(
         engines = await opened.enter_async_context(open_engines(settings, tokenizers, say, logs=logs))
         player = player_of(settings.policy, playing, engines.policy)
         policy = LanguageModelPolicy(MeasuredEngine(player.engine, telemetry), player.tokenizer, player.settings)
+        asked = experience_settings(settings.experience, dreaming)
+        dreamer = Dreamer(engine=engines.experience, prepared=dreaming, adapter=asked.adapter)
         model = ExperienceModel(
-            MeasuredEngine(engines.experience, telemetry),
+            MeasuredEngine(dreamer.engine, telemetry),
             dreaming.tokenizer,
-            experience_settings(settings.experience, dreaming),
+            asked,
             MeasuredRetriever(retriever, telemetry),
             checks=checks,
         )
         generation = 1 + _told(dreaming.trained, "generation", 0)
-        yield Roles(environment=DreamEnvironment(model), policy=policy, generation=generation, player=player)
+        yield Roles(
+            environment=DreamEnvironment(model), policy=policy, generation=generation, player=player, dreamer=dreamer
+        )
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ Always: what is opened is closed again in reverse order; engines start once ever
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,9 @@ from anyio import to_thread
 
 from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.assemble import importing_experiences
+from dreamsim.cli.curriculum import curriculum_chooser, task_writer
 from dreamsim.cli.engines import opened_together
-from dreamsim.cli.models import Player, Roles, open_player, open_roles
+from dreamsim.cli.models import Dreamer, Player, Roles, open_player, open_roles
 from dreamsim.cli.reality import Reality, open_reality
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.tasks import parse_mix, tasks_of
@@ -24,13 +25,15 @@ from dreamsim.cli.trainer import describe_weights, make_trainer, receiver_of
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
 from dreamsim.flow.batches import continuation_of
+from dreamsim.flow.choosing import CurriculumChooser
 from dreamsim.flow.mixing import ShareSchedule
-from dreamsim.flow.planning import ShuffledTasks
 from dreamsim.protocols import Environment, Policy
 from dreamsim.records.episode import Source
+from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.measured import MeasuredEngine
 from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.store.encoders import encoder_from_name
 from dreamsim.store.store import Store, open_store
 from dreamsim.training.parts import Evaluate, TrainingParts, TrainingSettings
 
@@ -118,7 +121,7 @@ async def assembled_training(
             policy=policy,
             receivers=[receiver_of(player)],
             trainer=trainer,
-            tasks=ShuffledTasks(tasks, seed=settings.run.seed),
+            tasks=await _curriculum(settings, tasks, roles.dreamer),
             archive=store,
             evaluate=evaluate,
             continuation=continuation_of(player.tokenizer, player.settings),
@@ -147,6 +150,7 @@ class _Playing:
     player: Player
     environment: Environment | None = None
     generation: int = 1
+    dreamer: Dreamer | None = None
 
 
 @asynccontextmanager
@@ -167,7 +171,35 @@ async def _roles(
         roles: Roles = found["roles"]
         if roles.player is None:
             raise ConfigurationError("a scripted policy learns nothing: name a model with --policy.model")
-        yield _Playing(player=roles.player, environment=roles.environment, generation=roles.generation)
+        yield _Playing(
+            player=roles.player,
+            environment=roles.environment,
+            generation=roles.generation,
+            dreamer=roles.dreamer,
+        )
+
+
+async def _curriculum(settings: Settings, tasks: Sequence[Task], dreamer: Dreamer | None) -> CurriculumChooser:
+    """What says which task comes next; the experience model writes new ones, where it can."""
+    section = settings.curriculum
+
+    def make() -> CurriculumChooser:
+        writer = None
+        if dreamer is not None:
+            writer = task_writer(
+                settings.experience, dreamer.prepared, dreamer.engine, adapter=dreamer.adapter, section=section
+            )
+        return curriculum_chooser(
+            section,
+            tasks,
+            size=settings.train.group_size,
+            seed=settings.run.seed,
+            clustered=settings.train.algorithm == "ppo",
+            encoder=encoder_from_name(settings.store.encoder),
+            writer=writer,
+        )
+
+    return await to_thread.run_sync(make)
 
 
 async def _evaluation(
