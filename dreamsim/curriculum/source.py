@@ -165,6 +165,11 @@ class Curriculum:
         return self._cells.statistics(cell)
 
     @property
+    def results(self) -> dict[str, CellStatistics]:
+        """What is known of every cell that has a result."""
+        return {cell: known for cell, known in self._cells.tried.items() if known.groups}
+
+    @property
     def written(self) -> tuple[WrittenTask, ...]:
         """Every written task that was taken, in order."""
         return tuple(self._written)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamsim.curriculum.figures import curriculum_figures
 from dreamsim.curriculum.source import Curriculum
 from dreamsim.curriculum.value import TaskClusters
 from dreamsim.errors import ConfigurationError
@@ -171,6 +172,20 @@ def test_a_written_task_that_nobody_solves_is_given_up() -> None:
     assert [group.why for group in given if group.task == task] == ["candidate", "candidate"]
     assert [one.standing for one in curriculum.written] == ["retired"]
     assert curriculum.statistics(task.key).groups == 0
+
+
+def test_figures_say_what_was_chosen_and_what_was_written() -> None:
+    curriculum, _ = a_candidate()
+    run(curriculum, 1, lambda found: 2)
+    order = curriculum.order()
+    assert order is not None
+    curriculum.refuse(order, {"domain: unknown word": 2, "domain: unknown room": 1, "known": 1})
+    figures = curriculum_figures(curriculum)
+    assert (figures["groups"], figures["synthetic_share"], figures["chosen_candidate"]) == (4, 0.25, 0.25)
+    assert (figures["written_feasible"], figures["written_retired"], figures["written_depth_mean"]) == (1, 0, 1)
+    assert (figures["refused_domain"], figures["refused_known"]) == (3, 1)
+    assert figures["competence"] == 0.5
+    assert figures["value_mean"] == 0.25
 
 
 def test_variations_of_variations_end_at_the_depth_allowed() -> None:
