@@ -11,6 +11,7 @@ Always:
     weights/v<n>/       what engines load; the last few
     best/               weights with the best evaluation so far
     metrics.jsonl       one line for every update (docs/training.md)
+    alarms.jsonl        one line for every alarm that began to ring
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class TrainingFiles:
     def metrics(self) -> Path:
         """One line for every update."""
         return self.directory / "metrics.jsonl"
+
+    @property
+    def alarms(self) -> Path:
+        """One line for every alarm that began to ring."""
+        return self.directory / "alarms.jsonl"
 
     @property
     def best(self) -> Path:
@@ -85,23 +91,37 @@ class TrainingFiles:
 
     def add_line(self, line: Line) -> None:
         """Write one line of metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self.metrics, line)
+
+    def add_alarm(self, told: Mapping[str, Any]) -> None:
+        """Write one line of alarms, with the `update` that it began to ring after."""
+        _append(self.alarms, told)
 
     def lines(self, *, up_to: int) -> list[Line]:
-        """The lines of updates up to `up_to`; later ones, which a kill has left without their state, are removed."""
-        if not self.metrics.is_file():
-            return []
-        kept = []
-        for text in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:  # cut off by a kill: nothing whole comes after it
-                break
-            if line["update"] <= up_to:
-                kept.append(line)
-        replace_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-        return kept
+        """The metrics of updates up to `up_to`; later ones, which a kill has left without their state, are removed."""
+        _cut(self.alarms, up_to=up_to)
+        return list(_cut(self.metrics, up_to=up_to))
+
+
+def _append(path: Path, told: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(told) + "\n")
+
+
+def _cut(path: Path, *, up_to: int) -> Sequence[Line]:
+    """Lines of updates up to `up_to`; the others are removed."""
+    if not path.is_file():
+        return []
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:  # cut off by a kill: nothing whole comes after it
+            break
+        if line["update"] <= up_to:
+            kept.append(line)
+    replace_file(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def replace_file(path: Path, text: str) -> None:

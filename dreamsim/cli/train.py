@@ -26,9 +26,10 @@ from dreamsim.cli.logs import run_log
 from dreamsim.cli.run_directory import RunDirectory, prepare, settings_of
 from dreamsim.cli.terminal import captured
 from dreamsim.cli.train_parts import assembled_training, training_settings
-from dreamsim.cli.train_text import describe_line, render_training, training_figures
+from dreamsim.cli.train_text import describe_alarm, describe_line, render_training, training_figures
 from dreamsim.cli.trainer import missing_packages
 from dreamsim.errors import DreamsimError, UsageError
+from dreamsim.flow.alarms import Alarm
 from dreamsim.records.training import Line
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import parse_arguments
@@ -165,9 +166,11 @@ class _Sitting:
         if self._training is not None:
             self._training.stop()
 
-    async def _report(self, line: Line) -> None:
+    async def _report(self, line: Line, alarms: Sequence[Alarm]) -> None:
         log.info("update", **line)
         await self.say(describe_line(line, steps=self._settings.train.steps))
+        for alarm in alarms:
+            await self.say(describe_alarm(alarm))
 
     async def conclude(self) -> int:
         """Write the summary; returns the exit code."""
@@ -177,9 +180,9 @@ class _Sitting:
             return exits.INTERRUPTED
         code = exits.DONE if training.finished else exits.INTERRUPTED
         code = code if self._error is None else exits.FAILED
-        figures = training_figures(training.history, code=code, error=self._error, steps=self._settings.train.steps)
+        figures = training_figures(training, code=code, error=self._error, steps=self._settings.train.steps)
         figures["wall_s"] = round(time.monotonic() - self._started, 3)
-        text = render_training(training.history, self._directory, code=code, error=self._error)
+        text = render_training(training, self._directory, code=code, error=self._error)
         await to_thread.run_sync(self._directory.write_summary, figures)
         with contextlib.suppress(OSError):
             await to_thread.run_sync(self._display.conclude, text)

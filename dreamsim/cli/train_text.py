@@ -5,14 +5,16 @@ In: lines of metrics. Out: text and figures. Always: real and dreamed counts sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dreamsim.cli import exits
 from dreamsim.cli.figures import clock_time, percent
 from dreamsim.cli.run_directory import RunDirectory, shown_path
+from dreamsim.flow.alarms import Alarm
 from dreamsim.records.episode import SOURCES
 from dreamsim.records.training import Line
+from dreamsim.training.loop import Training
 
 COUNTS = ("total_real_transitions", "total_dreamed_transitions", "total_evaluation_transitions", "total_episodes")
 
@@ -49,8 +51,14 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def training_figures(history: Sequence[Line], *, code: int, error: str | None, steps: int) -> dict[str, Any]:
+def describe_alarm(alarm: Alarm) -> str:
+    """An alarm for the terminal."""
+    return f"ALARM {alarm.name}: {alarm.seen}. What to do: {alarm.advice}"
+
+
+def training_figures(training: Training, *, code: int, error: str | None, steps: int) -> dict[str, Any]:
     """What `summary.json` says."""
+    history = training.history
     last: Line = history[-1] if history else {}
     measured = [line for line in history if line["evaluation_success"] is not None]
     return {
@@ -65,14 +73,16 @@ def training_figures(history: Sequence[Line], *, code: int, error: str | None, s
         ],
         "best_success": last.get("best_success"),
         "best_update": last.get("best_update"),
+        "alarms": [asdict(alarm) for alarm in training.ringing],
     }
 
 
 _EVALUATED = ("evaluation_success", "evaluation_low", "evaluation_high", "evaluation_return", "evaluation_length")
 
 
-def render_training(history: Sequence[Line], directory: RunDirectory, *, code: int, error: str | None) -> str:
+def render_training(training: Training, directory: RunDirectory, *, code: int, error: str | None) -> str:
     """What the terminal shows at the end."""
+    history = training.history
     if not history:
         return f"\nnothing was learned: {error or 'interrupted before the first update'}"
     last = history[-1]
@@ -86,6 +96,7 @@ def render_training(history: Sequence[Line], directory: RunDirectory, *, code: i
     if last["best_update"] is not None:
         lines.append(f"  best after update {last['best_update']}: {percent(last['best_success'])}")
     lines.append(f"  transitions  {transitions(last)}")
+    lines += ["  " + describe_alarm(alarm) for alarm in training.ringing]
     shown = shown_path(directory.path)
     lines += ["", f"  metrics  {directory.path / 'metrics.jsonl'}", f"  store    {directory.store}"]
     if last["best_update"] is not None:

@@ -78,6 +78,8 @@ class TrainingStep:
     """Best `evaluation_success` so far: that of the weights kept as best."""
     best_update: int | None
     """The update it was measured after."""
+    alarms: int = 0
+    """Alarms that ring after this update; `alarms.jsonl` says which began when."""
 
     def line(self, metrics: UpdateMetrics | None) -> dict[str, Number]:
         """As it is written: these numbers, then those of `UpdateMetrics` (before the first update there are none)."""

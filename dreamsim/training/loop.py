@@ -17,6 +17,7 @@ Always:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from anyio import to_thread
 from dreamsim.checkpoint import TrainingFiles
 from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.evaluation.success import PolicyReport
+from dreamsim.flow.alarms import Alarm, alarms
 from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
 from dreamsim.flow.delivery import load_everywhere
@@ -48,6 +50,7 @@ MOST_EMPTY_ROUNDS = 3
 """A training whose rounds hold nothing to learn from so many times in a row is ended."""
 
 Round = tuple[PlannedGroup, ...]
+Report = Callable[[Line, Sequence[Alarm]], Awaitable[None]]
 
 
 class Training:
@@ -64,7 +67,7 @@ class Training:
         settings: TrainingSettings,
         *,
         directory: Path,
-        report: Callable[[Line], Awaitable[None]] | None = None,
+        report: Report | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         """Nothing starts before `run`. Make it inside the event loop.
@@ -73,7 +76,7 @@ class Training:
             parts: what it is made of.
             settings: the training.
             directory: where its files are; a training that stands there already is gone on with.
-            report: is told of every line of metrics.
+            report: is told of every line of metrics, and of the alarms that begin to ring with it.
             telemetry: counts what happens to training episodes.
 
         Raises:
@@ -92,6 +95,8 @@ class Training:
         """What is done so far."""
         self.history: list[Line] = []
         """Every line of metrics so far, those of earlier sittings included."""
+        self.ringing: tuple[Alarm, ...] = ()
+        """Alarms that ring now."""
         size, self._now = settings.group_size, self.telemetry.clock.monotonic
         mixer = SourceMixer(
             settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
@@ -149,6 +154,7 @@ class Training:
             self.progress = Progress.from_json(state["progress"])
             self._planner.restore(state["planner"])
             self.history = await to_thread.run_sync(lambda: files.lines(up_to=self.progress.updates))
+            self.ringing = alarms(self.history)
             if parts.trainer.version:
                 await self._deliver()
             if await self._plan():  # more updates are wanted than before
@@ -277,7 +283,7 @@ class Training:
         report = await self._evaluation() if due else None
         times["evaluated_s"] = self._now() - begun if report is not None else 0.0
         self._table.idle()  # an engine that evaluates is not idle
-        await self._tell(self._step(figures, report, times).line(metrics))
+        await self._tell(self._step(figures, report, times), metrics)
         return new
 
     def _due(self, every: int) -> bool:
@@ -321,7 +327,7 @@ class Training:
         begun = self._now()
         report = await self._evaluation()
         if report is not None:
-            await self._tell(self._step(round_figures([]), report, {"evaluated_s": self._now() - begun}).line(None))
+            await self._tell(self._step(round_figures([]), report, {"evaluated_s": self._now() - begun}), None)
 
     def _step(self, figures: RoundFigures, report: PolicyReport | None, times: Mapping[str, float]) -> TrainingStep:
         progress, found = self.progress, None if report is None else report.overall
@@ -348,11 +354,19 @@ class Training:
             best_update=progress.best_update,
         )
 
-    async def _tell(self, line: Line) -> None:
+    async def _tell(self, step: TrainingStep, metrics: UpdateMetrics | None) -> None:
+        """Write a line of metrics and the alarms that begin to ring with it."""
+        ringing = alarms([*self.history, step.line(metrics)])
+        before = {alarm.name for alarm in self.ringing}
+        new = [alarm for alarm in ringing if alarm.name not in before]
+        line = replace(step, alarms=len(ringing)).line(metrics)
+        self.ringing = ringing
         self.history.append(line)
         await to_thread.run_sync(self._files.add_line, line)
+        for alarm in new:
+            await to_thread.run_sync(self._files.add_alarm, {"update": step.update, **asdict(alarm)})
         if self._report is not None:
-            await self._report(line)
+            await self._report(line, new)
 
     async def _plan(self) -> list[Round]:
         """Plan as far ahead as may be played now; returns what is new."""

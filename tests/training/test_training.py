@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.flow.mixing import ShareSchedule
@@ -84,7 +85,7 @@ def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> Non
         "anyio.run(partial(train, Path(sys.argv[1]), settings, latency_s=0.005))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "adapters", ROOT / "trainers")))}
-    for lines in (3, 8):
+    for lines in (3, 8) if lag == 0 else (5,):
         process = subprocess.Popen([sys.executable, "-c", script, str(killed)], cwd=ROOT, env=environment)
         while not (killed / "metrics.jsonl").exists() or (killed / "metrics.jsonl").read_text().count("\n") < lines:
             assert process.poll() is None
@@ -152,6 +153,15 @@ async def test_a_training_that_never_gets_a_usable_group_ends_and_says_why(tmp_p
 async def test_a_dead_engine_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(DreamsimError, match="dead"):
         await train(tmp_path, fault={"policy": "dead"}, evaluate=False)
+
+
+async def test_an_alarm_is_written_down_once_when_it_begins_to_ring(tmp_path: Path) -> None:
+    history, _ = await train(tmp_path, replace(SETTINGS, steps=6), evaluate=False)  # METRICS: no group ever differs
+    text = await to_thread.run_sync((tmp_path / "alarms.jsonl").read_text)
+    told = [json.loads(line) for line in text.splitlines()]
+    assert [(one["update"], one["name"]) for one in told if one["name"] == "no variance"] == [(3, "no variance")]
+    assert all(one["advice"] for one in told)
+    assert numbers(history, "alarms")[1] < numbers(history, "alarms")[2]
 
 
 async def test_an_environment_that_the_schedule_needs_is_asked_for_at_once(tmp_path: Path) -> None:
