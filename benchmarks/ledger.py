@@ -20,6 +20,8 @@ from dreamsim.evaluation.intervals import Estimate
 
 ROOT = Path(__file__).parents[1]
 LEDGER = ROOT / "benchmarks" / "results" / "main-job.json"
+PLACES = ("--work", "--ledger")
+"""Options that say where files are kept."""
 
 
 def record(
@@ -34,7 +36,7 @@ def record(
     known: dict[str, Any] = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
     common = {
         "seeds": list(seeds),
-        "command": " ".join(command or ["python", "-m", "benchmarks.main_job", *sys.argv[1:]]),
+        "command": " ".join(command or ["python", "-m", "benchmarks.main_job", *portable(sys.argv[1:])]),
         "commit": commit(),
         "machine": machine(),
     }
@@ -52,15 +54,26 @@ def record(
 
 
 def portable(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with every absolute path, also behind `=`, cut to its last two parts."""
+    """`arguments` without what says where files are kept (`--work`, `--ledger`), and every other absolute path, also
+    behind `=`, cut to its name, with the directory before it where that is not near the root."""
+    kept: list[str] = []
+    place = False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if place or name in PLACES:
+            place = name in PLACES and not equals and not place
+        elif equals and name.startswith("--"):
+            kept.append(f"{name}={_short(value)}")
+        else:
+            kept.append(_short(argument))
+    return kept
 
-    def short(text: str) -> str:
-        head, equals, tail = text.partition("=")
-        if equals and head.startswith("--"):
-            return f"{head}={short(tail)}"
-        return "/".join(Path(text).parts[-2:]).lstrip("/") if text.startswith(("/", "~")) else text
 
-    return [short(argument) for argument in arguments]
+def _short(text: str) -> str:
+    if not text.startswith(("/", "~")):
+        return text
+    parts = Path(text).parts[1:]
+    return "/".join(parts[-2:] if len(parts) > 3 else parts[-1:])
 
 
 def rounded(value: float | None) -> float | None:

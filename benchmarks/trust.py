@@ -217,7 +217,8 @@ def main() -> int:
     print(shown(figures))
     record(
         figures,
-        seeds=getattr(given, "seeds", [settings.run.seed]),
+        # Of episodes that were given, a seed only draws the resamples.
+        seeds=given.seeds[: 1 if given.held_out else None] if "seeds" in given else [settings.run.seed],
         ledger=given.ledger,
         more=more,
         command=["python", "-m", "benchmarks.trust", *portable(sys.argv[1:])],
