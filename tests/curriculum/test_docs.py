@@ -19,13 +19,6 @@ def test_the_example_runs() -> None:
     assert names["curriculum"].competence == 0.5
 
 
-def test_every_setting_it_names_is_one() -> None:
-    named = set(re.findall(r"`(?:curriculum\.)?([a-z_]+)`", DOCUMENT.read_text(encoding="utf-8")))
-    assert set(CurriculumSection.model_fields) - named <= {
-        "clusters",
-        "waiting",
-        "examples",
-        "samples",
-        "temperature",
-        "max_tokens",
-    }
+def test_it_speaks_of_every_setting_but_those_of_sampling() -> None:
+    words = set(re.findall(r"[a-z_]+", DOCUMENT.read_text(encoding="utf-8")))
+    assert set(CurriculumSection.model_fields) - words == {"temperature"}
