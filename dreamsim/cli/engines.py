@@ -27,6 +27,8 @@ Role = Literal["policy", "experience"]
 ROLES: tuple[Role, ...] = ("policy", "experience")
 SHUTDOWN_S = 1.0
 """What a closing engine gets before it is killed: every answer it gave is stored by then, so nothing is lost."""
+TRAINED = "policy"
+"""The adapter that `dreamsim train` trains, as requests call it."""
 SHARED_GPU_SHARE = 0.45
 """Of a GPU's memory, when two engines share it."""
 
@@ -188,6 +190,7 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
         seed=settings.run.seed % 2**31,
         shutdown_timeout_s=SHUTDOWN_S,
         adapters={served: Path(path) for served, path in adapters.items() if path is not None},
+        swapped_adapters={TRAINED: settings.train.lora_rank} if name == "policy" and settings.train.lora_rank else {},
     )
 
 

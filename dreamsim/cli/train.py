@@ -25,9 +25,9 @@ from dreamsim.cli.interrupts import Interrupts
 from dreamsim.cli.logs import run_log
 from dreamsim.cli.run_directory import RunDirectory, prepare, settings_of
 from dreamsim.cli.terminal import captured
-from dreamsim.cli.train_parts import assembled_training, training_settings
+from dreamsim.cli.train_parts import assembled_training, learned_from, training_settings
 from dreamsim.cli.train_text import describe_alarm, describe_line, render_training, training_figures
-from dreamsim.cli.trainer import missing_packages
+from dreamsim.cli.trainer import check_trainable, missing_packages
 from dreamsim.errors import DreamsimError, UsageError
 from dreamsim.flow.alarms import Alarm
 from dreamsim.records.training import Line
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
         print(render_training_help())
         return exits.DONE
-    settings = settings_of(command)
+    settings = learned_from(settings_of(command))
     checks = [*check_settings(settings), *training_checks(settings)]
     if "dry-run" in command.switches:
         from dreamsim.cli.help_text import render_toml
@@ -76,9 +76,10 @@ def training_checks(settings: Settings) -> list[Check]:
     text = f"{', '.join(missing)} not installed: pip install 'dreamsim-rl[train]'" if missing else "installed"
     found.append(Check(name="trainer", good=not missing, text=text))
     try:
+        check_trainable(settings)
         wanted = training_settings(settings, "checked")
     except UsageError as error:
-        found.append(Check(name="real share", good=False, text=str(error)))
+        found.append(Check(name="training", good=False, text=str(error)))
         return found
     budget = wanted.max_real_transitions
     text = ", ".join(f"{float(share):g} from update {first}" for first, share in wanted.real_share.points)

@@ -7,9 +7,10 @@ Always: what is opened is closed again in reverse order; engines start once ever
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 
@@ -21,9 +22,10 @@ from dreamsim.cli.models import Dreamer, Player, Roles, open_player, open_roles
 from dreamsim.cli.reality import Reality, open_reality
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.tasks import parse_mix, tasks_of
-from dreamsim.cli.trainer import describe_weights, make_trainer, receiver_of
+from dreamsim.cli.trainer import MadeTrainer, describe_weights, make_trainer, receiver_of, trained_player
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
+from dreamsim.flow.agreement import policy_agreement
 from dreamsim.flow.batches import continuation_of
 from dreamsim.flow.choosing import CurriculumChooser
 from dreamsim.flow.mixing import ShareSchedule
@@ -38,6 +40,8 @@ from dreamsim.store.store import Store, open_store
 from dreamsim.training.parts import Evaluate, TrainingParts, TrainingSettings
 
 Say = Callable[[str], Awaitable[None]]
+AGREEMENT_TASKS = 16
+"""First decisions on which engine and trainer are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ async def assembled_training(
     real, dreamed = wanted.real_share.ever("real"), wanted.real_share.ever("dreamed")
     environments: dict[Source, Environment] = {}
     async with AsyncExitStack() as opened:
-        tasks = await tasks_of(learned_from(settings))
+        tasks = await tasks_of(settings)
         store = await opened.enter_async_context(
             open_store(
                 directory.store,
@@ -104,8 +108,6 @@ async def assembled_training(
             reality = await opened.enter_async_context(open_reality(settings.tasks.environment))
         if real and reality is not None:
             environments["real"] = reality.environment
-        await say(f"loading {settings.policy.model} into the trainer")
-        trainer = await to_thread.run_sync(make_trainer, settings)
         roles = await opened.enter_async_context(_roles(settings, store, telemetry, say, directory, dreamed=dreamed))
         if roles.environment is not None:
             environments["dreamed"] = roles.environment
@@ -120,19 +122,20 @@ async def assembled_training(
             environments=environments,
             policy=policy,
             receivers=[receiver_of(player)],
-            trainer=trainer,
+            trainer=roles.trainer,
             tasks=await _curriculum(settings, tasks, roles.dreamer),
             archive=store,
             evaluate=evaluate,
             continuation=continuation_of(player.tokenizer, player.settings),
             generation=roles.generation,
-            describe=partial(describe_weights, settings, player),
+            describe=partial(describe_weights, player),
+            check=partial(_agreement, player, roles.trainer, tasks, say),
         )
         yield Assembled(parts=parts, settings=wanted, store=store)
 
 
 def learned_from(settings: Settings) -> Settings:
-    """The same settings with the tasks that may be learned from.
+    """The same settings with the tasks that may be learned from: those of the train fold.
 
     Raises:
         ConfigurationError: tasks of another fold are asked for.
@@ -145,9 +148,10 @@ def learned_from(settings: Settings) -> Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Playing:
-    """Who plays, and the dream if there is one."""
+    """Who plays and learns, and the dream if there is one."""
 
     player: Player
+    trainer: MadeTrainer
     environment: Environment | None = None
     generation: int = 1
     dreamer: Dreamer | None = None
@@ -157,26 +161,41 @@ class _Playing:
 async def _roles(
     settings: Settings, store: Store, telemetry: Telemetry, say: Say, directory: RunDirectory, *, dreamed: bool
 ) -> AsyncIterator[_Playing]:
+    """Engines and trainer, which start at the same time: both start slowly."""
     logs = directory.log.parent
-    if not dreamed:
+    openings: dict[str, AbstractAsyncContextManager[Any]] = {"trainer": _loaded(settings)}
+    if dreamed:
+        openings["experiences"] = importing_experiences(settings, store, say)
+        openings["roles"] = open_roles(settings, store, telemetry, say, logs=logs)
+    else:
         await say(f"starting {settings.policy.model} as policy")
-        async with open_player(settings, telemetry, logs=logs) as player:
-            yield _Playing(player=player)
-        return
-    openings = {
-        "experiences": importing_experiences(settings, store, say),
-        "roles": open_roles(settings, store, telemetry, say, logs=logs),
-    }
+        openings["player"] = open_player(settings, telemetry, logs=logs)
     async with opened_together(openings) as found:
-        roles: Roles = found["roles"]
-        if roles.player is None:
+        roles: Roles | None = found.get("roles")
+        player: Player | None = found["player"] if roles is None else roles.player
+        if player is None:
             raise ConfigurationError("a scripted policy learns nothing: name a model with --policy.model")
         yield _Playing(
-            player=roles.player,
-            environment=roles.environment,
-            generation=roles.generation,
-            dreamer=roles.dreamer,
+            player=trained_player(settings, player),
+            trainer=found["trainer"],
+            environment=None if roles is None else roles.environment,
+            generation=1 if roles is None else roles.generation,
+            dreamer=None if roles is None else roles.dreamer,
         )
+
+
+@asynccontextmanager
+async def _loaded(settings: Settings) -> AsyncIterator[MadeTrainer]:
+    yield await to_thread.run_sync(make_trainer, settings)
+
+
+async def _agreement(player: Player, trainer: MadeTrainer, tasks: Sequence[Task], say: Say) -> None:
+    """Say how far engine and trainer are apart before anything is learned."""
+    found = await policy_agreement(player.engine, trainer, player.tokenizer, player.settings, tasks[:AGREEMENT_TASKS])
+    await say(f"engine and trainer differ by {found.mean:.4f} nats per token ({found.tokens:,} tokens)")
+    problem = found.problem()
+    if problem is not None:
+        await say(f"WARNING {problem}")
 
 
 async def _curriculum(settings: Settings, tasks: Sequence[Task], dreamer: Dreamer | None) -> CurriculumChooser:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dreamsim.cli.engines import model_source
+from dreamsim.cli.engines import TRAINED, model_source
 from dreamsim.cli.models import Player
+from dreamsim.engines.adapted import AdaptedEngine, AdapterEngine
 from dreamsim.errors import ConfigurationError, MissingExtraError
-from dreamsim.protocols import Trainer, WeightsReceiver
+from dreamsim.protocols import LogprobScorer, Trainer, WeightsReceiver
 from dreamsim.runtime.config import Settings
 
 if TYPE_CHECKING:
@@ -28,21 +30,18 @@ SMALL = 50_000_000
 RATE_SMALL, RATE_LORA, RATE = 2e-4, 1e-5, 1e-6
 
 
-def make_trainer(settings: Settings) -> Trainer:
+class MadeTrainer(Trainer, LogprobScorer, Protocol):
+    """A trainer that can be compared with an engine."""
+
+
+def make_trainer(settings: Settings) -> MadeTrainer:
     """The trainer that the settings ask for, with the policy's weights. Blocks: loads a model.
 
     Raises:
         UsageError: a package is missing, or the model cannot be trained.
     """
     train, policy = settings.train, settings.policy
-    if policy.kind == "scripted":
-        raise ConfigurationError("a scripted policy learns nothing: leave policy.engine out")
-    if policy.kind == "http":
-        raise ConfigurationError("weights cannot be sent to a server yet: leave policy.url out to train")
-    if policy.top_p < 1:
-        raise ConfigurationError(
-            "policy.top_p below 1 makes the engine's log-probabilities those of another distribution: set it to 1"
-        )
+    check_trainable(settings)
     try:
         import torch
 
@@ -108,24 +107,49 @@ def _tokenizer(source: str) -> Any:
     return AutoTokenizer.from_pretrained(source)
 
 
+def check_trainable(settings: Settings) -> None:
+    """Refuse roles whose weights cannot be trained as they are set.
+
+    Raises:
+        ConfigurationError: they cannot; the message says what to change.
+    """
+    policy, lora = settings.policy, settings.train.lora_rank
+    if policy.kind == "scripted":
+        raise ConfigurationError("a scripted policy learns nothing: leave policy.engine out")
+    if policy.kind == "http":
+        raise ConfigurationError("weights cannot be sent to a server from here: leave policy.url out to train")
+    if policy.top_p < 1:
+        raise ConfigurationError(
+            "policy.top_p below 1 makes the engine's log-probabilities those of another distribution: set it to 1"
+        )
+    if settings.one_engine and lora is None:
+        raise ConfigurationError(
+            "one engine serves policy and experience model, and the experience model would change with the policy: "
+            "set run.shared = no, or train an adapter with train.lora_rank"
+        )
+    if policy.adapter is not None:
+        raise ConfigurationError("policy.adapter would be neither trained nor merged: merge it into policy.model first")
+
+
+def trained_player(settings: Settings, player: Player) -> Player:
+    """The policy as it is trained: on its engine, or as an adapter of it."""
+    if settings.train.lora_rank is None:
+        return player
+    return replace(player, engine=AdaptedEngine(cast("AdapterEngine", player.engine), TRAINED))
+
+
 def receiver_of(player: Player) -> WeightsReceiver:
-    """Who takes the weights of the policy: its engine, or its adapter in it.
+    """Who takes the weights of the policy.
 
     Raises:
         ConfigurationError: the engine takes none while it runs.
     """
-    from dreamsim.engines.adapted import AdaptedEngine
-
-    engine: Any = player.engine
-    if player.settings.adapter is not None and hasattr(engine, "load_adapter"):
-        return AdaptedEngine(engine, player.settings.adapter)
-    if not hasattr(engine, "load_weights"):
-        raise ConfigurationError(f"{engine.name} takes no new weights while it runs: play the policy on vLLM")
-    receiver: WeightsReceiver = engine
-    return receiver
+    if not hasattr(player.engine, "load_weights"):
+        raise ConfigurationError(f"{player.engine.name} takes no new weights while it runs: play the policy on vLLM")
+    return cast("WeightsReceiver", player.engine)
 
 
-def describe_weights(settings: Settings, player: Player, directory: Path) -> None:
+def describe_weights(player: Player, directory: Path) -> None:
     """Write beside weights what they were trained with, so that they are asked in the same way. Blocks."""
     (directory / "dreamsim.json").write_text(json.dumps(dict(player.told), indent=1) + "\n", encoding="utf-8")
 

@@ -145,6 +145,10 @@ class Training:
         """Go back to what was written last, or write the first state; returns the ids of episodes that are there."""
         parts, files = self._parts, self._files
         state = await to_thread.run_sync(files.load, parts.trainer)
+        if state is not None and parts.trainer.version:
+            await self._deliver()
+        if parts.check is not None:
+            await parts.check()
         if state is None:
             await to_thread.run_sync(lambda: files.lines(up_to=-1))
             await self._evaluated_at_first()
@@ -155,8 +159,6 @@ class Training:
             self._planner.restore(state["planner"])
             self.history = await to_thread.run_sync(lambda: files.lines(up_to=self.progress.updates))
             self.ringing = alarms(self.history)
-            if parts.trainer.version:
-                await self._deliver()
             if await self._plan():  # more updates are wanted than before
                 await self._save()
         self._table.idle()

@@ -89,6 +89,8 @@ class TrainingParts:
     """For trainers that value the state a truncated episode ended in (`flow.batches.continuation_of`)."""
     generation: int = 1
     """Of dreamed episodes."""
+    check: Callable[[], Awaitable[None]] | None = None
+    """Asked once engine and trainer have the same weights, before anything is played."""
     describe: Callable[[Path], None] = lambda path: None
     """Writes what is to stand beside weights that are kept. Blocks."""
 
