@@ -190,17 +190,28 @@ async def examine(
             bounds=bounds(records, report, horizon=horizon, seed=seed),
             checked=None if as_run is None else fidelity_report(as_run, seed=seed),
             ablations={
-                name: Ablation(
-                    report=fidelity_report(foretold, seed=seed),
-                    open_loop=tuple(drift.open_loop_curve(dreamed, steps=steps)),
-                    difference=difference(records, foretold, seed=seed),
-                )
+                name: _ablation(records, foretold, dreamed, steps=steps, seed=seed)
                 for name, (foretold, dreamed) in left.items()
             },
         )
 
     # Seconds of resampling, which are not for the event loop.
     return Measured(examination=await to_thread.run_sync(figures), records=records)
+
+
+def _ablation(
+    full: Sequence[StepRecord],
+    foretold: Sequence[StepRecord],
+    dreamed: Sequence[DriftRecord],
+    *,
+    steps: int,
+    seed: int,
+) -> Ablation:
+    return Ablation(
+        report=fidelity_report(foretold, seed=seed),
+        open_loop=tuple(drift.open_loop_curve(dreamed, steps=steps)),
+        difference=difference(full, foretold, seed=seed),
+    )
 
 
 def _drift(
