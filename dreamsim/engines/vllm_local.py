@@ -245,12 +245,13 @@ class VllmEngine:
         await self._adapters.load(adapter, update, in_flight=in_flight)
 
     async def _reload(self, path: Path, *, keep: bool) -> None:
-        weights = {"weights_path": str(path)}
+        weights = {"path": str(path)}
         # Pausing forgets what was computed before: cached prefixes, and the state of requests that are kept.
         pause = self._llm.pause_generation(mode="keep" if keep else "wait")
         await guarded(pause, waiting_for="vLLM to pause")
         try:
-            await guarded(self._llm.collective_rpc("reload_weights", kwargs=weights), waiting_for="the new weights")
+            loading = self._llm.collective_rpc("load_checkpoint_in_place", kwargs=weights)
+            await guarded(loading, waiting_for="the new weights")
         finally:
             with anyio.CancelScope(shield=True):
                 await guarded(self._llm.resume_generation(), waiting_for="vLLM to resume")

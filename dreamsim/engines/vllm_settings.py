@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamsim.engines.vllm_process import CORES
+from dreamsim.engines.vllm_worker import EXTENSION
 from dreamsim.errors import ConfigurationError
 
 GIB = 1024**3
@@ -154,6 +155,7 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
         "enable_log_requests": False,
+        "worker_extension_cls": EXTENSION,
     }
     optional = {
         "max_model_len": settings.max_model_len,
