@@ -146,8 +146,12 @@ class RichDisplay:
 
     def show(self, moment: Moment) -> None:
         """Redraw."""
+        self.draw(render(moment))
+
+    def draw(self, view: RenderableType) -> None:
+        """Redraw with `view`. Blocks: call it off the event loop."""
         if self._live is not None:
-            self._live.update(render(moment), refresh=True)
+            self._live.update(view, refresh=True)
 
     def conclude(self, text: str) -> None:
         """Print the summary, long paths unbroken."""

@@ -20,11 +20,14 @@ from anyio import to_thread
 
 from dreamsim.cli import exits
 from dreamsim.cli.checks import Check, check_settings
-from dreamsim.cli.display import Display, make_display
+from dreamsim.cli.display import Display, RichDisplay, make_display
 from dreamsim.cli.interrupts import Interrupts
 from dreamsim.cli.logs import run_log
+from dreamsim.cli.reality import REALITIES
 from dreamsim.cli.run_directory import RunDirectory, prepare, settings_of
 from dreamsim.cli.terminal import captured
+from dreamsim.cli.trackers import Tracker, missing, open_trackers
+from dreamsim.cli.train_display import follow_training
 from dreamsim.cli.train_parts import assembled_training, learned_from, training_settings
 from dreamsim.cli.train_text import describe_alarm, describe_line, render_training, training_figures
 from dreamsim.cli.trainer import check_trainable, missing_packages
@@ -72,15 +75,28 @@ def main(arguments: Sequence[str]) -> int:
 def training_checks(settings: Settings) -> list[Check]:
     """What a training needs beside what a run does."""
     found = []
-    missing = missing_packages(("torch", "transformers", "accelerate"))
-    text = f"{', '.join(missing)} not installed: pip install 'dreamsim-rl[train]'" if missing else "installed"
-    found.append(Check(name="trainer", good=not missing, text=text))
+    lacking = missing_packages(("torch", "transformers", "accelerate"))
+    text = f"{', '.join(lacking)} not installed: pip install 'dreamsim-rl[train]'" if lacking else "installed"
+    found.append(Check(name="trainer", good=not lacking, text=text))
+    for name, package in missing(settings.train.log).items():
+        text = f"train.log = {name} needs the package '{package}': pip install {package}, or leave it out"
+        found.append(Check(name="log", good=False, text=text))
     try:
         check_trainable(settings)
         wanted = training_settings(settings, "checked")
     except UsageError as error:
         found.append(Check(name="training", good=False, text=str(error)))
         return found
+    reality = settings.tasks.environment.partition("/")[0]
+    needed = wanted.real_share.ever("real") or settings.train.evaluate_games > 0
+    if needed and reality not in REALITIES:
+        text = f"there is no real environment '{reality}' here: set train.evaluate_games = 0 and train.real_share = 0"
+        found.append(Check(name="reality", good=False, text=text))
+    elif needed and reality != "scripted":
+        lacking = missing_packages((reality, "dreamsim_adapters"))
+        extra = reality.replace("_", "-")
+        text = f"{', '.join(lacking)} not installed: pip install 'dreamsim-rl[{extra}]'" if lacking else "installed"
+        found.append(Check(name="reality", good=not lacking, text=text))
     budget = wanted.max_real_transitions
     text = ", ".join(f"{float(share):g} from update {first}" for first, share in wanted.real_share.points)
     text += "" if budget is None else f"; at most {budget:,} real transitions"
@@ -130,6 +146,7 @@ class _Sitting:
         self._started = started
         self._training: Training | None = None
         self._error: str | None = None
+        self._tracker: Tracker | None = None
 
     async def say(self, text: str) -> None:
         """Tell the user."""
@@ -155,12 +172,35 @@ class _Sitting:
                     telemetry=telemetry,
                 )
                 self._interrupts.call_first(self._stop)
-                await self._training.run()
+                await self._watched(self._training)
         except DreamsimError as error:
             if self._training is None:
                 raise
             log.exception("training.ended")
             self._error = str(error)
+
+    async def _watched(self, training: Training) -> None:
+        """Run it, with its curves and the live view."""
+        opening = partial(
+            open_trackers, self._settings.train.log, self._directory.path, self._settings.model_dump(mode="json")
+        )
+        display = self._display
+        ended: DreamsimError | None = None
+        async with contextlib.AsyncExitStack() as opened:
+            trackers = await to_thread.run_sync(opening)
+            self._tracker = await to_thread.run_sync(opened.enter_context, trackers)
+            async with anyio.create_task_group() as shown:
+                with display.live():
+                    if isinstance(display, RichDisplay):
+                        steps = self._settings.train.steps
+                        shown.start_soon(partial(follow_training, display, training, steps=steps))
+                    try:
+                        await training.run()
+                    except DreamsimError as error:
+                        ended = error  # not through the task group, which would wrap it
+                    shown.cancel_scope.cancel()
+        if ended is not None:
+            raise ended
 
     async def _stop(self) -> None:
         await self.say("stopping: what is not finished is done again when the training goes on (again: kill)")
@@ -169,6 +209,8 @@ class _Sitting:
 
     async def _report(self, line: Line, alarms: Sequence[Alarm]) -> None:
         log.info("update", **line)
+        if self._tracker is not None:
+            await to_thread.run_sync(self._tracker.write, line)
         await self.say(describe_line(line, steps=self._settings.train.steps))
         for alarm in alarms:
             await self.say(describe_alarm(alarm))

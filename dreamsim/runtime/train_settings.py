@@ -57,7 +57,9 @@ class TrainSection(Section):
     )
     evaluate_fold: Literal["train", "dev"] = setting("dev", "their fold; the test fold chooses nothing")
     save_every: int = setting(1, "updates from one checkpoint to the next", unit="updates", ge=1)
-    log: Names = setting((), "where metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
+    log: Names = setting(
+        ("tensorboard",), "where metrics go beside metrics.jsonl: tensorboard, wandb, trackio; empty for nowhere"
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
