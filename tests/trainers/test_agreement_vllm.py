@@ -46,7 +46,7 @@ async def test_engine_and_trainer_agree_again_once_the_trainers_weights_are_load
     trainer = await anyio.to_thread.run_sync(prepared)
     before = await compared(engine, trainer)
     assert before.problem() is None, before.problem()
-    assert before.tokens > 100
+    assert before.completions == 32
     assert before.maximum > 0  # something was compared: bfloat16 does not agree to the last bit
     await anyio.to_thread.run_sync(trainer.step, batch())
     assert (await compared(engine, trainer)).mean > LIMIT
