@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -108,6 +108,7 @@ async def assembled_training(
             reality = await opened.enter_async_context(open_reality(settings.tasks.environment))
         if real and reality is not None:
             environments["real"] = reality.environment
+            wanted = replace(wanted, real_concurrency=min(reality.concurrency, wanted.concurrency))
         roles = await opened.enter_async_context(_roles(settings, store, telemetry, say, directory, dreamed=dreamed))
         if roles.environment is not None:
             environments["dreamed"] = roles.environment

@@ -97,6 +97,8 @@ class Training:
         """Every line of metrics so far, those of earlier sittings included."""
         self.ringing: tuple[Alarm, ...] = ()
         """Alarms that ring now."""
+        self.finished = False
+        """Whether `run` has done all there is to do."""
         size, self._now = settings.group_size, self.telemetry.clock.monotonic
         mixer = SourceMixer(
             settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
@@ -123,6 +125,7 @@ class Training:
             known = await self._begin()
             if self._unfinished:
                 await self._loop(known)
+            self.finished = not self._stopping
         if self._error is not None:
             raise self._error
         return self.history
@@ -131,11 +134,6 @@ class Training:
         """End now. What was not finished is not kept, and is done again by whoever goes on."""
         self._stopping = True
         self._scope.cancel()
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing more to do."""
-        return self._error is None and not self._stopping and not self._unfinished
 
     @property
     def _unfinished(self) -> bool:
@@ -223,7 +221,7 @@ class Training:
             tasks=Lane(lane),
             run=settings.run,
             sink=DurableSink(self._parts.archive, lambda: self._stopping),
-            concurrency=settings.concurrency,
+            concurrency=settings.concurrency if source == "dreamed" else settings.real_concurrency,
             max_steps=settings.max_steps,
             seed=settings.seed,
             episode_seconds=settings.episode_seconds,

@@ -54,7 +54,9 @@ class TrainingSettings:
     save_every: int = 1
     """Updates from one checkpoint to the next."""
     concurrency: int = 1024
-    """Most episodes of one source at once."""
+    """Most dreamed episodes at once."""
+    real_concurrency: int = 128
+    """Most real episodes at once."""
     episode_seconds: float | None = None
     """Most time for the steps of one episode."""
     seed: int = 0

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ import pytest
 from anyio import to_thread
 
 from dreamsim.errors import ConfigurationError, DreamsimError
+from dreamsim.flow.alarms import Alarm
 from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
+from dreamsim.records.training import Line
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
 from dreamsim.training.loop import Training
@@ -102,6 +105,20 @@ def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> Non
     assert whole == resumed
     weights = [(path / "weights" / "v12" / "weights").read_text() for path in (tmp_path / "whole", killed)]
     assert weights[0] == weights[1]
+
+
+async def test_a_training_that_is_told_to_stop_does_and_can_go_on(tmp_path: Path) -> None:
+    async def stop(line: Line, alarms: Sequence[Alarm]) -> None:
+        if line["update"] == 2:
+            training.stop()
+
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        training = Training(parts(store, RememberingTrainer()), SETTINGS, directory=tmp_path, report=stop)
+        await training.run()
+    assert not training.finished
+    _, whole = await train(tmp_path / "whole")
+    _, resumed = await train(tmp_path)
+    assert resumed.weights == whole.weights
 
 
 async def test_a_resumed_training_makes_no_update_twice(tmp_path: Path) -> None:
