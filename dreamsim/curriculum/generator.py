@@ -48,9 +48,9 @@ ROLE: Final = "task writer"
 class WritingSettings:
     """How a model is asked for tasks."""
 
-    samples: int = 4
-    """Most answers asked for one order."""
-    temperature: float = 1.0
+    samples: int = 8
+    """Answers asked for one order."""
+    temperature: float = 0.7
     """Of sampling."""
     top_p: float = 1.0
     """Smallest set of tokens with this probability."""
@@ -102,26 +102,35 @@ class TaskGenerator:
         self._stop_token_ids = (int(end[0]),) if len(end) == 1 else ()
 
     async def write(self, order: Order) -> Written:
-        """Ask until one answer can be let through, or `samples` could not.
+        """Ask for `samples` answers at once; the first of them, in their order, that can be let through counts.
+
+        At once because planning waits for them, and their prompt is computed but once.
 
         Raises:
             EngineError: the engine is dead.
         """
-        refused: Counter[str] = Counter()
         prompt = self._prompt(order)
-        for sample in range(self._settings.samples):
+        passed: dict[int, tuple[Task, NDArray[np.float32]]] = {}
+        refused: Counter[str] = Counter()
+        dead: list[EngineError] = []
+
+        async def ask(sample: int) -> None:
             try:
-                task, vector = await self._one(order, prompt, sample)
+                passed[sample] = await self._one(order, prompt, sample)
             except _RefusedError as why:
                 refused[why.reason] += 1
-                continue
             except EngineError as error:
-                if not error.recoverable:
-                    raise
                 refused["engine"] += 1
-                continue
-            return Written(task=task, vector=vector, refused=refused)
-        return Written(task=None, vector=None, refused=refused)
+                if not error.recoverable:
+                    dead.append(error)
+
+        async with anyio.create_task_group() as group:
+            for sample in range(self._settings.samples):
+                group.start_soon(ask, sample)
+        if dead:
+            raise dead[0]
+        task, vector = passed[min(passed)] if passed else (None, None)
+        return Written(task=task, vector=vector, refused=refused)
 
     async def _one(self, order: Order, prompt: NDArray[np.int32], sample: int) -> tuple[Task, NDArray[np.float32]]:
         settings = self._settings

@@ -279,13 +279,14 @@ class Curriculum:
     def order(self) -> Order | None:
         """A variation that is wanted now, if any: candidates are few, and some task is worth varying.
 
-        There are never more orders than `waiting` and one for each group given: a writer who only repeats what is
-        known costs little.
+        Orders come `waiting` at a time, and no more of them than `waiting` and lambda for each group given: a writer
+        who only repeats what is known costs little, and whoever waits for it waits seldom.
         """
         if self._closed or self.settings.mode == "uniform" or not self.settings.synthetic:
             return None
         waiting = self.settings.waiting
-        wanted = self._written.expected < waiting and self._written.orders < waiting + self.planned
+        most = waiting * (1 + int(self.settings.synthetic * self.planned / waiting))
+        wanted = self._written.expected < waiting and self._written.orders < most
         seed = self._seed_task() if wanted else None
         return None if seed is None else self._written.order(seed, self._others(seed))
 

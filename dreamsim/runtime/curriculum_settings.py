@@ -60,8 +60,10 @@ class CurriculumSection(Section):
     examples: OptionalInt = setting(
         None, "tasks shown to whoever writes one; default: as trained, else 4", unit="tasks", ge=1
     )
-    samples: int = setting(4, "most answers asked for one written task", unit="answers", ge=1)
-    temperature: float = setting(1.0, "of writing", gt=0, le=10)
+    samples: int = setting(
+        8, "answers asked for one written task, at once; the first good one counts", unit="answers", ge=1
+    )
+    temperature: float = setting(0.7, "of writing", gt=0, le=10)
     max_tokens: OptionalInt = setting(
         None, "longest written task; default: as the experience model's answers", unit="tokens", ge=16
     )

@@ -158,7 +158,7 @@ def test_a_written_task_is_tried_first_and_is_a_seed_only_once_solved() -> None:
 def seeds_of(curriculum: Curriculum) -> set[str]:
     found = set()
     for _ in range(60):
-        curriculum.planned += 1  # each group given allows for one more order
+        curriculum.planned += 8  # groups given allow for more orders
         order = curriculum.order()
         assert order is not None
         found.add(order.seed.key)
@@ -211,10 +211,25 @@ def test_orders_stop_when_enough_is_waiting() -> None:
     run(curriculum, 3, lambda task: 2)
     orders = [curriculum.order() for _ in range(3)]
     assert [order is None for order in orders] == [False, False, True]
-    assert orders[0] is not None
-    curriculum.refuse(orders[0], {"parse": 2, "known": 1})
-    assert curriculum.refused == {"parse": 2, "known": 1}
-    assert curriculum.order() is not None
+
+
+def test_refusals_are_counted_and_orders_go_by_the_groups_given() -> None:
+    curriculum = a_curriculum(waiting=2, synthetic=0.5)
+
+    def refuse_all() -> int:
+        orders = 0
+        while (order := curriculum.order()) is not None:
+            curriculum.refuse(order, {"parse": 2, "known": 1})
+            orders += 1
+        return orders
+
+    run(curriculum, 4, lambda task: 2)
+    assert refuse_all() == 4  # waiting * (1 + floor(0.5 * 4 / 2))
+    assert curriculum.refused == {"parse": 8, "known": 4}
+    run(curriculum, 3, lambda task: 2)
+    assert refuse_all() == 0
+    run(curriculum, 1, lambda task: 2)
+    assert refuse_all() == 2
 
 
 def test_results_that_were_not_asked_for_or_come_twice_change_nothing() -> None:

@@ -29,12 +29,12 @@ class Letters:
         return "".join(chr(number) for number in token_ids)
 
 
-def tasks(count: int, *, environment: str = "e/coin", fold: str = "train") -> list[Task]:
+def tasks(count: int, *, environment: str = "e/coin", fold: str = "train", verb: str = "find") -> list[Task]:
     def lines(number: int) -> list[str]:
         return [f"at: room {number % 3}", f"shelf {number % 3}: here", f"thing {number}: here"]
 
     return [
-        Task(environment=environment, instruction="find it", first_state=State.of(lines(n)), fold=fold, seed=n)
+        Task(environment=environment, instruction=f"{verb} it", first_state=State.of(lines(n)), fold=fold, seed=n)
         for n in range(count)
     ]
 
@@ -71,6 +71,11 @@ def test_families_are_not_mixed() -> None:
     assert [len(family) for family in families_of(mixed)] == [8, 8, 8]
     for family in families_of(mixed):
         assert len({(task.environment, task.fold) for task in variations(family, 0, TaskWriting())}) == 1
+
+
+def test_a_family_is_learned_from_as_often_as_it_has_tasks() -> None:
+    made = task_writing_samples(tasks(40) + tasks(10, environment="e/twc", verb="lose"), Letters(), 200)
+    assert np.mean(["find" in Letters().decode(sample.input_ids) for sample in made]) == pytest.approx(0.8, abs=0.08)
 
 
 def test_a_variation_is_nearer_to_its_seed_than_a_task_at_random() -> None:

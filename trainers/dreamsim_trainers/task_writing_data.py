@@ -45,7 +45,7 @@ class TaskWriting:
 def task_writing_samples(
     tasks: Iterable[Task], tokenizer: Tokenizer, count: int, settings: TaskWriting | None = None
 ) -> Iterator[Sample]:
-    """`count` samples, of all families in turn.
+    """`count` samples; each family as often as it has different tasks.
 
     Raises:
         ConfigurationError: no family has two different tasks, or none is short enough.
@@ -54,11 +54,13 @@ def task_writing_samples(
     families = [family for family in families_of(tasks) if len(family) > 1]
     if count and not families:
         raise ConfigurationError("task writing is learned from tasks of one family, and no two of these are of one")
+    sizes = np.array([len(family) for family in families], dtype=np.float64)
     made = 0
     for number in range(count * 4):
         if made == count:
             return
-        family = families[number % len(families)]
+        draw = generator(settings.seed, "family", number)
+        family = families[int(draw.choice(len(families), p=sizes / sizes.sum()))]
         sample = _sample(variations(family, number, settings), tokenizer, settings.max_tokens)
         if sample is not None:
             made += 1
