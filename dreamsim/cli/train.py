@@ -225,7 +225,8 @@ class _Sitting:
         code = code if self._error is None else exits.FAILED
         figures = training_figures(training, code=code, error=self._error, steps=self._settings.train.steps)
         figures["wall_s"] = round(time.monotonic() - self._started, 3)
-        text = render_training(training, self._directory, code=code, error=self._error)
+        adapter_of = None if self._settings.train.lora_rank is None else self._settings.policy.model
+        text = render_training(training, self._directory, code=code, error=self._error, adapter_of=adapter_of)
         await to_thread.run_sync(self._directory.write_summary, figures)
         with contextlib.suppress(OSError):
             await to_thread.run_sync(self._display.conclude, text)

@@ -80,8 +80,10 @@ def training_figures(training: Training, *, code: int, error: str | None, steps:
 _EVALUATED = ("evaluation_success", "evaluation_low", "evaluation_high", "evaluation_return", "evaluation_length")
 
 
-def render_training(training: Training, directory: RunDirectory, *, code: int, error: str | None) -> str:
-    """What the terminal shows at the end."""
+def render_training(
+    training: Training, directory: RunDirectory, *, code: int, error: str | None, adapter_of: str | None = None
+) -> str:
+    """What the terminal shows at the end; `adapter_of` is the model that the weights are an adapter of, if they are."""
     history = training.history
     if not history:
         return f"\nnothing was learned: {error or 'interrupted before the first update'}"
@@ -100,7 +102,10 @@ def render_training(training: Training, directory: RunDirectory, *, code: int, e
     shown = shown_path(directory.path)
     lines += ["", f"  metrics  {directory.path / 'metrics.jsonl'}", f"  store    {directory.store}"]
     if last["best_update"] is not None:
-        lines.append(f"  test     dreamsim evaluate --policy.model {shown}/best --games 200")
+        model = f"--policy.model {shown}/best"
+        if adapter_of is not None:
+            model = f"--policy.model {adapter_of} --policy.adapter {shown}/best"
+        lines.append(f"  test     dreamsim evaluate {model} --games 200")
     if code != exits.DONE:
         lines.append(f"  go on    dreamsim train --resume {shown}")
     return "\n".join(lines)

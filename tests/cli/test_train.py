@@ -75,6 +75,13 @@ def test_the_summary_holds_every_evaluation_and_what_rings(tmp_path: Path) -> No
     assert "dreamsim train --resume mine" in text
 
 
+def test_an_adapter_is_tested_on_its_model(tmp_path: Path) -> None:
+    directory = RunDirectory(path=tmp_path / "mine", store=tmp_path / "mine" / "store.sqlite", resumed=False)
+    training = ended(line(update=0, **{**EVALUATED, "best_update": 0}))
+    text = render_training(training, directory, code=0, error=None, adapter_of="a/b")
+    assert "dreamsim evaluate --policy.model a/b --policy.adapter mine/best" in text
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
