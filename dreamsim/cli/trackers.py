@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -80,24 +80,34 @@ def _numbers(line: Line) -> dict[str, float]:
 
 
 class _TensorBoard:
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    """Begins at its first line: what a killed training had drawn beyond that is taken back."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self._make = make
+        self._writer: Any = None
 
     def write(self, line: Line) -> None:
+        update = int(line["update"] or 0)
+        if self._writer is None:
+            self._writer = self._make(update)
         for name, value in _numbers(line).items():
-            self._writer.add_scalar(name, value, int(line["update"] or 0))
+            self._writer.add_scalar(name, value, update)
         self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 @contextmanager
 def _tensorboard(directory: Path, settings: Mapping[str, Any]) -> Iterator[Tracker]:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(str(directory / "tensorboard"))
+    made = _TensorBoard(lambda update: SummaryWriter(str(directory / "tensorboard"), purge_step=update))
     try:
-        yield _TensorBoard(writer)
+        yield made
     finally:
-        writer.close()
+        made.close()
 
 
 class _Run:

@@ -58,11 +58,13 @@ def test_tensorboard_gets_every_number_at_its_update(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with open_trackers(["tensorboard"], tmp_path, {}) as tracker:
-        for update in (1, 2):
-            tracker.write(line(update=update, entropy=update / 10))
+    for sitting in ((1, 2, 3), (3, 4)):  # killed before the state of update 3 was on disk
+        with open_trackers(["tensorboard"], tmp_path, {}) as tracker:
+            for update in sitting:
+                tracker.write(line(update=update, entropy=update / 10))
     written = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(event.step, round(event.value, 3)) for event in written.Scalars("update/entropy")] == [(1, 0.1), (2, 0.2)]
+    found = [(event.step, round(event.value, 3)) for event in written.Scalars("update/entropy")]
+    assert found == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
     assert "update/value_loss" not in written.Tags()["scalars"]
 
 
