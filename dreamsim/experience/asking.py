@@ -2,7 +2,8 @@
 
 In: a prompt, an action and what the episode knows. Out: what the step will be, or why a sample cannot be it.
 Always: a sample is looked at in this order: does it parse, do the books allow it, how doubtful is it, what does the
-verifier say; nothing is entered anywhere.
+verifier say; nothing is entered anywhere. A claim that contradicts the books and that the trusted verifier replaces anyway is no
+reason to throw the sample away: it is counted as a contradiction, and what is kept does not contradict.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dreamsim.records.episode import Transition
 from dreamsim.records.experience import Experience
 from dreamsim.records.state import StateMemory, apply_changes
 from dreamsim.records.text import END
-from dreamsim.records.trust import Contradiction, Trust
+from dreamsim.records.trust import Contradiction, Trust, Verdict
 from dreamsim.runtime.boundary import leaves
 from dreamsim.runtime.seeds import seed_of
 
@@ -145,15 +146,24 @@ class Asking:
         answered = await self._answered(attempt, "experience")
         written = answered.completion.token_ids
         transition = self._transition(answered.completion, attempt + 1)
-        found = self._consistent(transition)
         if not self._checks.any:
             return Foretold(transition=transition, written=written)
+        found = self._books.contradictions(transition, first=self._first)
+        self._first = False
+        verdict: Verdict | None = None
+        if found and self._checks.on_contradiction == "resample":
+            self._rejected += found
+            if self._checks.on_disagreement == "trust":
+                verdict = await self._books.verdict(transition)
+            if not self._books.overruled(transition, verdict):
+                raise ConsistencyError("; ".join(f"{one.rule}: {one.message}" for one in found))
+            found = ()
         trust = Trust(contradictions=found, rejected=self._rejected, cached=answered.cached)
         if self._checks.gate is not None:
             trust = await self._measured(transition, answered.completion, trust)
             if self._doubted(trust):
                 return Foretold(transition=dataclasses.replace(transition, trust=trust), doubted=True)
-        kept = await self._books.verified(transition, trust)
+        kept = self._books.verified(transition, trust, verdict or await self._books.verdict(transition))
         self._books.kept(kept)
         return Foretold(transition=kept, written=written if kept.outcome == transition.outcome else None)
 
@@ -170,14 +180,6 @@ class Asking:
             trust=Trust(rejected=self._rejected),
         )
         return Foretold(transition=nothing, doubted=True)
-
-    def _consistent(self, transition: Transition) -> tuple[Contradiction, ...]:
-        found = self._books.contradictions(transition, first=self._first)
-        self._first = False
-        if found and self._checks.on_contradiction == "resample":
-            self._rejected += found
-            raise ConsistencyError("; ".join(f"{one.rule}: {one.message}" for one in found))
-        return found
 
     async def _measured(self, transition: Transition, completion: Completion, trust: Trust) -> Trust:
         """`trust` with the gate's features and, where it is calibrated, the chance of an error."""

@@ -108,14 +108,29 @@ class EpisodeChecks:
             self._checks.count.first(found)
         return found
 
-    async def verified(self, transition: Transition, trust: Trust) -> Transition:
+    async def verdict(self, transition: Transition) -> Verdict | None:
+        """The verifier's word on `transition`; None where it is not to be asked.
+
+        Raises:
+            EpisodeError: the verifier could not be asked.
+        """
+        if self._verifier is None or (self._checks.verify == "ends" and not transition.done):
+            return None
+        return await self._verifier.verify(self._task, self._before, transition, books=self._books)
+
+    def overruled(self, transition: Transition, verdict: Verdict | None) -> bool:
+        """Whether nothing but a claim of `transition` contradicts the books, one that `verdict` replaces anyway."""
+        if verdict is None or self._checks.on_disagreement != "trust" or verdict.outcome in (None, transition.outcome):
+            return False
+        assert self._books is not None, "only the books find contradictions"
+        return not self._books.contradictions(self._ruled(transition, verdict))
+
+    def verified(self, transition: Transition, trust: Trust, verdict: Verdict | None) -> Transition:
         """`transition` with the verifier's word, and with `trust`.
 
         Raises:
             VerificationError: the verifier says otherwise, and such episodes are to be dropped.
-            EpisodeError: the verifier could not be asked.
         """
-        verdict = await self._verdict(transition)
         if verdict is None:
             return dataclasses.replace(transition, trust=trust)
         claimed, told = transition.outcome, verdict.outcome
@@ -127,17 +142,13 @@ class EpisodeChecks:
                 f"after {transition.action!r} the experience model says {claimed}, {verdict.verifier} says {told}"
                 + (f": {verdict.reason}" if verdict.reason else "")
             )
-        return dataclasses.replace(
-            transition,
-            outcome=told,
-            reward=self._maximum_reward if told == "success" else 0.0,
-            trust=dataclasses.replace(trust, verdict=verdict, claimed=claimed),
-        )
+        kept = dataclasses.replace(trust, verdict=verdict, claimed=claimed)
+        return dataclasses.replace(self._ruled(transition, verdict), trust=kept)
 
-    async def _verdict(self, transition: Transition) -> Verdict | None:
-        if self._verifier is None or (self._checks.verify == "ends" and not transition.done):
-            return None
-        return await self._verifier.verify(self._task, self._before, transition, books=self._books)
+    def _ruled(self, transition: Transition, verdict: Verdict) -> Transition:
+        assert verdict.outcome is not None, "a verdict that decides nothing replaces nothing"
+        reward = self._maximum_reward if verdict.outcome == "success" else 0.0
+        return dataclasses.replace(transition, outcome=verdict.outcome, reward=reward)
 
     def entered(self, transition: Transition) -> None:
         """Go on from `transition`."""

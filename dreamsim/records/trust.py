@@ -57,7 +57,7 @@ class Trust:
     contradictions: tuple[Contradiction, ...] = ()
     """What contradicts in the transition that was kept; none unless contradictions are only flagged."""
     rejected: tuple[Contradiction, ...] = ()
-    """What contradicted in the outputs before it, which were sampled again."""
+    """What contradicted in outputs that were sampled again, or in a claim that the verifier's word replaced."""
     verdict: Verdict | None = None
     """The verifier's word, where one was asked."""
     claimed: VerifiedOutcome | None = None

@@ -64,6 +64,23 @@ def test_opening_says_whether_what_is_inside_is_known() -> None:
     ]
 
 
+def test_closing_names_what_was_inside_and_where_it_is_now() -> None:
+    opened = ["at: kitchen", "fridge: open", "egg: in fridge raw", "salt: in fridge"]
+    taken = ["at: kitchen", "fridge: open", "egg: held raw", "salt: in fridge"]
+    closed = ["at: kitchen", "fridge: closed", "egg: held raw"]
+    again = ["at: kitchen", "fridge: open", "egg: held raw", "salt: in fridge"]
+    said = reasons(
+        "cookingworld",
+        step("open fridge", opened),
+        step("take egg", taken),
+        step("close fridge", closed),
+        step("open fridge", again),
+        step("close fridge", closed),
+    )
+    assert said[2] == "fridge: open; egg: held raw; salt: in fridge; works"
+    assert said[4] == "fridge: open; salt: in fridge; works"
+
+
 def test_reading_again_says_so() -> None:
     read = [*KITCHEN, "result: gather egg; fry egg; prepare meal"]
     said = reasons(

@@ -20,7 +20,7 @@ from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
-from dreamsim.records.trust import Verdict
+from dreamsim.records.trust import Contradiction, Verdict
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.runtime.trust_counts import TrustCounter, TrustFigures
 from tests.experience.dreams import TASK, TOKENIZER, Asked, NothingVanishes, SeenThings, says
@@ -206,6 +206,51 @@ async def test_a_trusted_verifier_sets_outcome_and_reward(
     assert (step.outcome, step.reward) == (outcome, reward)
     assert step.trust is not None
     assert step.trust.claimed == claimed
+
+
+class FailuresEarnNothing(SeenThings):
+    """Books of which a step that shows nothing new cannot succeed."""
+
+    def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
+        claims = transition.outcome == "success" and transition.state.elements == self.facts
+        return (*super().contradictions(transition), *((Contradiction(rule="claims", message="nothing new"),) * claims))
+
+
+class StrictLedger:
+    name = "strict/1"
+
+    def open(self, task: Task) -> FailuresEarnNothing:
+        return FailuresEarnNothing(task.first_state)
+
+
+def strict(**changes: object) -> Checks:
+    ledger, verifier = StrictLedger(), SaysOfEggs()
+    return Checks(ledgers=lambda name: ledger, verifiers=lambda name: verifier, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_claim_that_the_verifier_replaces_is_no_reason_to_ask_again() -> None:
+    checks = strict()
+    async with dreaming(Asked(says(outcome="success"), TAKEN), checks) as session:
+        step = await session.step("wave")
+    assert (step.samples, step.outcome, step.reward) == (1, "running", 0.0)
+    assert step.trust is not None
+    assert (step.trust.claimed, step.trust.contradictions) == ("success", ())
+    assert [found.rule for found in step.trust.rejected] == ["claims"]
+    figures = checks.count.figures
+    assert (figures.contradictions_before, figures.contradictions_after) == (100.0, 0.0)
+
+
+async def test_a_lie_beside_a_claim_that_is_replaced_is_still_asked_again() -> None:
+    async with dreaming(Asked(says("hat: gone", outcome="success"), TAKEN), strict()) as session:
+        step = await session.step("take egg")
+    assert (step.samples, step.outcome) == (2, "success")
+
+
+@pytest.mark.parametrize("policy", ["drop", "flag"])
+async def test_a_claim_against_the_books_is_asked_again_where_the_verifier_replaces_nothing(policy: str) -> None:
+    async with dreaming(Asked(says(outcome="success"), says()), strict(on_disagreement=policy)) as session:
+        step = await session.step("wave")
+    assert (step.samples, step.outcome) == (2, "running")
 
 
 async def test_a_corrected_step_is_shown_corrected_to_the_model() -> None:

@@ -33,6 +33,8 @@ class _Knowledge:
     """Rooms seen."""
     opened: set[tuple[str | None, str]] = field(default_factory=set)
     """(room, container) seen open."""
+    inside: dict[tuple[str | None, str], dict[str, None]] = field(default_factory=dict)
+    """(room, container) -> what has been seen in it since it was last opened, in that order."""
     results: set[tuple[str, str]] = field(default_factory=set)
     """(action, what it returned) seen."""
 
@@ -41,6 +43,11 @@ class _Knowledge:
         elements = state.elements
         self.rooms.add(state.scene or "")
         self.opened.update((state.scene, name) for name, value in elements.items() if value.split()[:1] == ["open"])
+        if action.startswith("open "):
+            self.inside.pop((state.scene, action.removeprefix("open ")), None)
+        for name in elements:
+            if (container := _container(elements, name)) is not None:
+                self.inside.setdefault((state.scene, container), {})[name] = None
         if result := elements.get(RESULT):
             self.results.add((action, result))
         if (result or "").startswith("gather "):
@@ -93,6 +100,9 @@ def _reason(episode: Episode, knowledge: _Knowledge, before: State, transition: 
                 parts.append(_fact(elements, container))
     if verb == "open" and elements.get(arguments) == "closed":
         parts.append("seen" if (before.scene, arguments) in knowledge.opened else "new")
+    if verb == "close" and elements.get(arguments) == "open":
+        # What will no longer be seen: whatever was in there and has not been taken since.
+        parts += [_fact(elements, name) for name in knowledge.inside.get((before.scene, arguments), ())]
     parts += _facts_of_recipe(knowledge, elements, verb, arguments)
     if transition.state.elements.get(RESULT) == FAILED:
         parts.append("fails")
