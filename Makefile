@@ -37,7 +37,11 @@ GAMES := twc twc:numItemsToPutAway=3 twc:numItemsToPutAway=1 twc:numLocations=2 
 	cookingworld cookingworld:numDistractorItems=4 cookingworld:numDistractorItems=1 cookingworld:numIngredients=1 \
 	cookingworld:numIngredients=3
 OFFLINE := --policy gold --policy random --policy mixed --policy mistaken
-TINY := --retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --rename-keep coin,knife,meal,cookbook \
+KEEP := coin,knife,meal,cookbook
+# Tasks after the first 300, which the pool and the demonstrations are made of.
+OWN := --first 330 --tasks 1500 $(addprefix --game ,twc coin cookingworld twc:numItemsToPutAway=3 cookingworld)
+MORE := --tasks 1050 --max-steps 30 $(addprefix --game ,$(GAMES) $(filter cookingworld%,$(GAMES)) twc)
+TINY := --retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --rename-keep $(KEEP) \
 	--rename-knowledge belong --max-tokens 1152 --answer-tokens 200 --save-steps 200 --compile
 
 models: $(VENV)/.cpu
@@ -49,16 +53,27 @@ models: $(VENV)/.cpu
 	$(DREAMSIM) collect --store build/gold.sqlite --name gold --tasks 300 --policy gold --jsonl build/gold.jsonl.xz
 	$(DREAMSIM) train-experience-model build/real.jsonl.xz --pool build/experiences.jsonl.xz --output build/stage1 \
 		$(TINY) --drills 5000 --rename-share 0.4 --steps 4000 --learning-rate 2e-3
-	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/stage1 --shape 128,3,4,320 --output build/policy \
+	$(DREAMSIM) train-policy build/gold.jsonl.xz --tokenizer build/stage1 --shape 128,3,4,320 --output build/first-policy \
 		--steps 700
-	$(DREAMSIM) collect --store build/own.sqlite --name own --policy model --policy-model build/policy --first 330 \
-		--tasks 1500 $(addprefix --game ,twc coin cookingworld twc:numItemsToPutAway=3 cookingworld) \
+	$(DREAMSIM) collect --store build/own.sqlite --name own --policy model --policy-model build/first-policy $(OWN) \
 		--jsonl build/own.jsonl.xz
-	$(DREAMSIM) collect --store build/more.sqlite --name more --first 320 --tasks 1050 --max-steps 30 \
-		$(addprefix --game ,$(GAMES) $(filter cookingworld%,$(GAMES)) twc) --jsonl build/more.jsonl.xz
+	$(DREAMSIM) collect --store build/more.sqlite --name more --first 320 $(MORE) --jsonl build/more.jsonl.xz
 	$(DREAMSIM) train-experience-model build/own.jsonl.xz build/own.jsonl.xz build/more.jsonl.xz \
-		--pool build/experiences.jsonl.xz --model build/stage1 --output build/experience $(TINY) --drills 800 \
+		--pool build/experiences.jsonl.xz --model build/stage1 --output build/stage2 $(TINY) --drills 800 \
 		--rename-share 0.35 --steps 1100 --learning-rate 1e-3 --warmup-steps 30 --seed 1
+	$(DREAMSIM) collect --store build/demonstrations.sqlite --name demonstrations --tasks 600 --policy gold \
+		--jsonl build/demonstrations.jsonl.xz
+	$(DREAMSIM) train-policy build/demonstrations.jsonl.xz --model build/stage2 --output build/policy --variants 6 \
+		--rename-share 0.5 --rename-keep $(KEEP) --steps 300 --learning-rate 1e-3 --warmup-steps 30
+	$(DREAMSIM) collect --store build/own2.sqlite --name own2 --policy model --policy-model build/policy $(OWN) \
+		--jsonl build/own2.jsonl.xz
+	$(DREAMSIM) collect --store build/more2.sqlite --name more2 --first 460 $(MORE) --jsonl build/more2.jsonl.xz
+	$(DREAMSIM) train-experience-model build/own2.jsonl.xz build/own2.jsonl.xz build/more2.jsonl.xz \
+		--pool build/experiences.jsonl.xz --model build/stage2 --output build/stage3 $(TINY) --drills 600 \
+		--task-writing 700 --rename-share 0.3 --steps 1250 --learning-rate 8e-4 --warmup-steps 30 --seed 2
+	$(DREAMSIM) train-experience-model build/own2.jsonl.xz build/more2.jsonl.xz --pool build/experiences.jsonl.xz \
+		--model build/stage3 --output build/experience $(TINY) --drills 300 --task-writing 400 --rename-share 0.3 \
+		--steps 760 --learning-rate 6e-4 --warmup-steps 20 --seed 3
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -2,8 +2,8 @@
 
 In: a prompt, an action and what the episode knows. Out: what the step will be, or why a sample cannot be it.
 Always: a sample is looked at in this order: does it parse, do the books allow it, how doubtful is it, what does the
-verifier say; nothing is entered anywhere. A claim that contradicts the books and that the trusted verifier replaces anyway is no
-reason to throw the sample away: it is counted as a contradiction, and what is kept does not contradict.
+verifier say; nothing is entered anywhere. A claim that contradicts the books and that the trusted verifier replaces
+anyway is no reason to throw the sample away: it counts as a contradiction, and what is kept does not contradict.
 """
 
 from __future__ import annotations
