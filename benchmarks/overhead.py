@@ -56,7 +56,6 @@ class Request:
     engine: VllmEngine
     prompt: NDArray[np.int32]
     sampling: Sampling
-    adapter: str | None
     tokens: int
 
 
@@ -87,13 +86,14 @@ class RecordingEngine(MeasuredEngine):
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Answer `request`, count it and note it."""
+        if request.adapter is not None:
+            raise SystemExit("overhead replays whole models: leave the adapters out")
         completion = await super().generate(request)
         self._recording.episodes[request.request_id[:ID_LENGTH]].append(
             Request(
                 engine=self._bare,
                 prompt=request.prompt_token_ids,
                 sampling=request.sampling,
-                adapter=request.adapter,
                 tokens=len(completion.token_ids),
             )
         )
@@ -121,8 +121,7 @@ async def replay(recording: Recording) -> float:
                 skip_clone=True,
             )
             prompt = {"type": "token", "prompt_token_ids": request.prompt.tolist()}
-            adapter = request.engine._adapter(request.adapter)
-            outputs = request.engine._llm.generate(prompt, wanted, f"replay-{name}-{number}", lora_request=adapter)
+            outputs = request.engine._llm.generate(prompt, wanted, f"replay-{name}-{number}")
             async for output in outputs:
                 generated += len(output.outputs[0].token_ids)
         return generated
