@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import anyio
+
 from dreamsim.engines.adapter_versions import AdapterVersions
 from dreamsim.engines.http_client import JsonClient, StatusError
 from dreamsim.errors import EngineError
@@ -21,7 +23,7 @@ def adapter_versions(client: JsonClient, url: str, announced: Iterable[str]) -> 
     """The adapters `announced` of the server at `url`."""
 
     async def add(version: str, path: Path) -> str:
-        body = {"lora_name": version, "lora_path": str(path.absolute())}
+        body = {"lora_name": version, "lora_path": str(await anyio.Path(path).absolute())}
         try:
             await client.call("load_lora_adapter", body, request_id=version, as_text=True)
         except StatusError as error:
