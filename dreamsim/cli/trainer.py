@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SMALL = 50_000_000
 """Weights below which a model is small, and takes larger steps."""
-RATE_SMALL, RATE_LORA, RATE = 2e-4, 1e-5, 1e-6
+RATE_SMALL, RATE_LORA, RATE = 5e-5, 1e-5, 1e-6
 
 
 class MadeTrainer(Trainer, LogprobScorer, Protocol):

@@ -22,7 +22,7 @@ class TrainSection(Section):
     groups: int = setting(12, "tasks an update learns from", unit="groups", ge=1)
     lag: int = setting(0, "rounds that may be played ahead of the trainer; 0 is strictly on-policy", ge=0)
     learning_rate: OptionalFloat = setting(
-        None, "of AdamW; default: 2e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
+        None, "of AdamW; default: 5e-5 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
     )
     warmup: int = setting(0, "optimizer steps of linear warm-up", ge=0)
     epochs: int = setting(1, "passes over the episodes of an update", ge=1)
