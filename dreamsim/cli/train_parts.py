@@ -162,9 +162,11 @@ class _Playing:
 async def _roles(
     settings: Settings, store: Store, telemetry: Telemetry, say: Say, directory: RunDirectory, *, dreamed: bool
 ) -> AsyncIterator[_Playing]:
-    """Engines and trainer, which start at the same time: both start slowly."""
+    """The trainer, then engines. Not at the same time: what both import cannot be imported by two threads at once."""
     logs = directory.log.parent
-    openings: dict[str, AbstractAsyncContextManager[Any]] = {"trainer": _loaded(settings)}
+    await say(f"loading {settings.policy.model} into the trainer")
+    trainer = await to_thread.run_sync(make_trainer, settings)
+    openings: dict[str, AbstractAsyncContextManager[Any]] = {}
     if dreamed:
         openings["experiences"] = importing_experiences(settings, store, say)
         openings["roles"] = open_roles(settings, store, telemetry, say, logs=logs)
@@ -178,16 +180,11 @@ async def _roles(
             raise ConfigurationError("a scripted policy learns nothing: name a model with --policy.model")
         yield _Playing(
             player=trained_player(settings, player),
-            trainer=found["trainer"],
+            trainer=trainer,
             environment=None if roles is None else roles.environment,
             generation=1 if roles is None else roles.generation,
             dreamer=None if roles is None else roles.dreamer,
         )
-
-
-@asynccontextmanager
-async def _loaded(settings: Settings) -> AsyncIterator[MadeTrainer]:
-    yield await to_thread.run_sync(make_trainer, settings)
 
 
 async def _agreement(player: Player, trainer: MadeTrainer, tasks: Sequence[Task], say: Say) -> None:
