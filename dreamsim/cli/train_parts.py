@@ -129,7 +129,7 @@ async def assembled_training(
             evaluate=evaluate,
             continuation=continuation_of(player.tokenizer, player.settings),
             generation=roles.generation,
-            describe=partial(describe_weights, player),
+            describe=partial(describe_weights, settings, player),
             check=partial(_agreement, player, roles.trainer, tasks, say),
         )
         yield Assembled(parts=parts, settings=wanted, store=store)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dreamsim.cli.engines import TRAINED, model_source
+from dreamsim.cli.engines import TRAINED, model_source, tokenizer_source
 from dreamsim.cli.models import Player
 from dreamsim.engines.adapted import AdaptedEngine, AdapterEngine
 from dreamsim.errors import ConfigurationError, MissingExtraError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SMALL = 50_000_000
 """Weights below which a model is small, and takes larger steps."""
+TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template", "spiece")
+"""How the names of a tokenizer's files begin."""
 RATE_SMALL, RATE_LORA, RATE = 5e-5, 1e-5, 1e-6
 
 
@@ -66,17 +69,16 @@ def make_trainer(settings: Settings) -> MadeTrainer:
     }
     if train.normalisation != "auto":
         shared["normalisation"] = train.normalisation
-    tokenizer = _tokenizer(policy.tokenizer or source)
     if train.algorithm == "ppo":
         gamma = 1.0 if train.gamma is None else train.gamma
-        return PpoTrainer(model, PpoSettings(gamma=gamma, lam=train.lam, **shared), tokenizer=tokenizer)
+        return PpoTrainer(model, PpoSettings(gamma=gamma, lam=train.lam, **shared))
     grpo = GrpoSettings(
         normalise_advantages=train.normalise_advantages,
         step_advantages=train.step_advantages,
         gamma=0.95 if train.gamma is None else train.gamma,
         **shared,
     )
-    return GrpoTrainer(model, grpo, tokenizer=tokenizer)
+    return GrpoTrainer(model, grpo)
 
 
 def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
@@ -99,12 +101,6 @@ def _rate(settings: Settings, model: PreTrainedModel) -> float:
     if settings.train.lora_rank is not None:
         return RATE_LORA
     return RATE_SMALL if model.num_parameters() < SMALL else RATE
-
-
-def _tokenizer(source: str) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(source)
 
 
 def check_trainable(settings: Settings) -> None:
@@ -149,8 +145,21 @@ def receiver_of(player: Player) -> WeightsReceiver:
     return cast("WeightsReceiver", player.engine)
 
 
-def describe_weights(player: Player, directory: Path) -> None:
-    """Write beside weights what they were trained with, so that they are asked in the same way. Blocks."""
+def describe_weights(settings: Settings, player: Player, directory: Path) -> None:
+    """Write beside weights what they are asked with: the tokenizer, and how they want to be prompted. Blocks.
+
+    The tokenizer's files are copied where there are some: read and written by transformers, one of an own make (that of
+    the tiny models) comes out as another one.
+    """
+    source = Path(tokenizer_source(settings.policy, "policy"))
+    if source.is_dir():
+        for path in sorted(source.iterdir()):
+            if path.name.startswith(TOKENIZER_FILES):
+                shutil.copyfile(path, directory / path.name)
+    else:
+        from transformers import AutoTokenizer
+
+        AutoTokenizer.from_pretrained(str(source)).save_pretrained(str(directory))
     (directory / "dreamsim.json").write_text(json.dumps(dict(player.told), indent=1) + "\n", encoding="utf-8")
 
 

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 
 from dreamsim.agents.language_model import PolicySettings
-from dreamsim.cli.engines import TRAINED, vllm_settings
+from dreamsim.cli.engines import TRAINED, tokenizer_source, vllm_settings
 from dreamsim.cli.models import Player
 from dreamsim.cli.trainer import describe_weights, make_trainer, receiver_of, trained_player
 from dreamsim.engines.adapted import AdaptedEngine
 from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
+from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import load_settings, parse_arguments
@@ -65,6 +66,10 @@ def test_an_engine_that_takes_no_weights_is_refused() -> None:
         receiver_of(player(Fixed()))
 
 
-def test_weights_that_are_kept_say_how_they_want_to_be_asked(tmp_path: Path) -> None:
-    describe_weights(player(), tmp_path)
+def test_weights_that_are_kept_say_how_they_want_to_be_asked_and_read_as_the_policy_does(tmp_path: Path) -> None:
+    wanted = settings()
+    describe_weights(wanted, player(), tmp_path)
     assert json.loads((tmp_path / "dreamsim.json").read_text()) == {"window": None}
+    first, kept = load_tokenizer(tokenizer_source(wanted.policy, "policy")), load_tokenizer(str(tmp_path))
+    text = "put 2 objects where they belong\n<state>\nchest of drawers: closed\n<action> take unheard-of\n<end>"
+    assert kept.encode(text).tolist() == first.encode(text).tolist()
