@@ -116,6 +116,7 @@ def test_nothing_measured_is_a_dash() -> None:
 
 
 @pytest.mark.vllm
+@pytest.mark.timeout(900)  # three starts of two engines
 def test_two_updates_on_the_real_engine_and_a_third_after_resuming(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
