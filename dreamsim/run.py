@@ -36,21 +36,14 @@ def _main(arguments: Sequence[str], started: float) -> int:
 
         print(render_help())
         return exits.DONE
-    from dreamsim.cli.checks import check_settings
+    from dreamsim.cli.checks import check_settings, dry_run, require_good
     from dreamsim.cli.run_directory import prepare, settings_of
 
     settings = settings_of(command)
     checks = check_settings(settings)
     if "dry-run" in command.switches:
-        from dreamsim.cli.help_text import render_toml
-
-        print(render_toml(settings))
-        for check in checks:
-            print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
-        return exits.DONE if all(check.good for check in checks) else exits.USAGE
-    bad = [check for check in checks if not check.good]
-    if bad:
-        raise UsageError("\n".join(check.text for check in bad))
+        return dry_run(settings, checks)
+    require_good(checks)
 
     import anyio
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamsim.cli import exits
 from dreamsim.cli.engines import model_source
 from dreamsim.cli.run_directory import check_free, planned_path, store_path
 from dreamsim.cli.tasks import experience_file, load_tasks, makes_tasks
@@ -145,3 +146,20 @@ def _trust(settings: Settings) -> Iterator[Check]:
     guard = f"gate {'off' if gate is None else gate.mode}"
     cached = "transition cache " + ("on" if experience.cache.enabled else "off")
     yield Check(name="trust", good=True, text=f"ledger {experience.check.mode}, {verified}, {guard}, {cached}")
+
+
+def dry_run(settings: Settings, checks: Sequence[Check]) -> int:
+    """Print the settings and what was looked at; returns the exit code."""
+    from dreamsim.cli.help_text import render_toml
+
+    print(render_toml(settings))
+    for check in checks:
+        print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
+    return exits.DONE if all(check.good for check in checks) else exits.USAGE
+
+
+def require_good(checks: Sequence[Check]) -> None:
+    """Raises: UsageError: something is bad; all of it is said."""
+    bad = [check for check in checks if not check.good]
+    if bad:
+        raise UsageError("\n".join(check.text for check in bad))

@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from dreamsim.cli import exits
+from dreamsim.errors import UsageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,6 +56,34 @@ class Interrupts:
     def call_first(self, action: Callable[[], Awaitable[None]] | None) -> None:
         """From now on the first signal calls `action` instead."""
         self._on_first = action
+
+
+async def interruptible(
+    work: Callable[[], Awaitable[None]], interrupts: Interrupts, *, stop_after_s: float | None
+) -> None:
+    """Do `work` while listening for signals; after `stop_after_s` seconds it is asked to end as by the first one.
+
+    Raises:
+        UsageError: as `work` raised it.
+    """
+    refused: UsageError | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(interrupts.listen)
+        if stop_after_s is not None:
+            tasks.start_soon(_stop_after, stop_after_s, interrupts)
+        try:
+            with interrupts.setting_up():
+                await work()
+        except UsageError as error:
+            refused = error  # not through the task group, which would wrap it
+        tasks.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+
+
+async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
+    await anyio.sleep(seconds)
+    await interrupts.request()
 
 
 def _wanted() -> list[signal.Signals]:

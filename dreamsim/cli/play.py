@@ -17,10 +17,10 @@ from anyio import to_thread
 from dreamsim.cli import exits
 from dreamsim.cli.assemble import Parts, assembled
 from dreamsim.cli.display import Display, follow
-from dreamsim.cli.interrupts import Interrupts
+from dreamsim.cli.interrupts import Interrupts, interruptible
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.summary import Ending, render_summary, summary_figures
-from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError, UsageError
+from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.clock import Clock, RealClock
@@ -74,19 +74,7 @@ async def run(
     clock = RealClock() if clock is None else clock
     interrupts = Interrupts() if interrupts is None else interrupts
     sitting = _Sitting(settings, directory, display, interrupts, clock=clock, started=started)
-    refused: UsageError | None = None
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(interrupts.listen)
-        if settings.run.stop_after_s is not None:
-            tasks.start_soon(_stop_after, settings.run.stop_after_s, interrupts)
-        try:
-            with interrupts.setting_up():
-                await sitting.play()
-        except UsageError as error:
-            refused = error  # not through the task group, which would wrap it
-        tasks.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
+    await interruptible(sitting.play, interrupts, stop_after_s=settings.run.stop_after_s)
     ending = sitting.ending()
     if ending is None:
         await sitting.say("interrupted before the first episode began; nothing to keep")
@@ -104,11 +92,6 @@ def _conclude(ending: Ending, directory: RunDirectory, display: Display) -> None
 def _log_failure(episode: Episode) -> None:
     if episode.error_kind is not None:
         log.warning("episode.failed", id=episode.id, kind=episode.error_kind, message=episode.error_message)
-
-
-async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
-    await anyio.sleep(seconds)
-    await interrupts.request()
 
 
 class _Sitting:

@@ -122,7 +122,7 @@ class _Run:
 
 @contextmanager
 def _wandb(directory: Path, settings: Mapping[str, Any]) -> Iterator[Tracker]:
-    import wandb  # type: ignore[import-not-found, unused-ignore]
+    import wandb  # type: ignore[import-not-found, unused-ignore]  # optional: not in every environment
 
     # Its ids are of a whole project: two directories of one name are two runs.
     id = f"{directory.name}-{hashlib.blake2b(str(directory).encode(), digest_size=4).hexdigest()}"
@@ -137,7 +137,7 @@ def _wandb(directory: Path, settings: Mapping[str, Any]) -> Iterator[Tracker]:
 
 @contextmanager
 def _trackio(directory: Path, settings: Mapping[str, Any]) -> Iterator[Tracker]:
-    import trackio  # type: ignore[import-not-found, unused-ignore]
+    import trackio  # type: ignore[import-not-found, unused-ignore]  # optional: not in every environment
 
     trackio.init(project=PROJECT, name=directory.name, config=dict(settings), resume="allow")
     try:

@@ -19,9 +19,9 @@ import structlog
 from anyio import to_thread
 
 from dreamsim.cli import exits
-from dreamsim.cli.checks import Check, check_settings
+from dreamsim.cli.checks import Check, check_settings, dry_run, require_good
 from dreamsim.cli.display import Display, RichDisplay, make_display
-from dreamsim.cli.interrupts import Interrupts
+from dreamsim.cli.interrupts import Interrupts, interruptible
 from dreamsim.cli.logs import run_log
 from dreamsim.cli.reality import REALITIES
 from dreamsim.cli.run_directory import RunDirectory, prepare, settings_of
@@ -54,15 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = learned_from(settings_of(command))
     checks = [*check_settings(settings), *training_checks(settings)]
     if "dry-run" in command.switches:
-        from dreamsim.cli.help_text import render_toml
-
-        print(render_toml(settings))
-        for check in checks:
-            print(f"{'ok ' if check.good else 'BAD'} {check.name:<12}{check.text}")
-        return exits.DONE if all(check.good for check in checks) else exits.USAGE
-    bad = [check for check in checks if not check.good]
-    if bad:
-        raise UsageError("\n".join(check.text for check in bad))
+        return dry_run(settings, checks)
+    require_good(checks)
     directory = prepare(settings)
     with captured(directory.path / "logs" / "engine.log") as terminal, run_log(directory.log):
         display = make_display(settings.display.mode, settings.display.interval_s, terminal.out)
@@ -112,25 +105,8 @@ async def train(settings: Settings, directory: RunDirectory, display: Display, *
     """
     interrupts = Interrupts()
     sitting = _Sitting(settings, directory, display, interrupts, started=started)
-    refused: UsageError | None = None
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(interrupts.listen)
-        if settings.run.stop_after_s is not None:
-            tasks.start_soon(_stop_after, settings.run.stop_after_s, interrupts)
-        try:
-            with interrupts.setting_up():
-                await sitting.train()
-        except UsageError as error:
-            refused = error  # not through the task group, which would wrap it
-        tasks.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
+    await interruptible(sitting.train, interrupts, stop_after_s=settings.run.stop_after_s)
     return await sitting.conclude()
-
-
-async def _stop_after(seconds: float, interrupts: Interrupts) -> None:
-    await anyio.sleep(seconds)
-    await interrupts.request()
 
 
 class _Sitting:

@@ -7,7 +7,7 @@ processes or sockets: a timer may go off before they answer.
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # it is a loop of asyncio, which anyio runs on
 import selectors
 from collections.abc import Mapping
 from typing import Any
