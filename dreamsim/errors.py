@@ -25,6 +25,7 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |  |- ContextOverflowError   the prompt no longer fits the model
     |  |- RetrievalError         past experiences could not be searched (an embedding endpoint is down)
     |  |- EngineError            generation failed; `recoverable` tells whether trying again can help
+    |  |  `- EngineDeadError      the engine itself is gone; started again, it could answer
     |  |- EpisodeTimeoutError    the episode's own time was used up
     |  |- EpisodeCancelledError  cancelled from outside, or by a foreign cancellation
     |  `- UnexpectedError        a bug or a foreign exception, caught at the episode boundary
@@ -161,13 +162,20 @@ class RetrievalError(EpisodeError):
 
 
 class EngineError(EpisodeError):
-    """Generation failed. `recoverable` is False when the engine is dead and every later call will fail too."""
+    """Generation failed. `recoverable` is False when every later call will fail too."""
 
     kind = "engine"
 
     def __init__(self, message: str, *, recoverable: bool = True) -> None:
         super().__init__(message)
         self.recoverable = recoverable
+
+
+class EngineDeadError(EngineError):
+    """The engine itself is gone (its process died): asking again cannot help, starting it again can."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, recoverable=False)
 
 
 class EpisodeTimeoutError(EpisodeError):

@@ -23,7 +23,7 @@ from dreamsim.engines.adapted import check_kind
 from dreamsim.engines.adapter_versions import AdapterVersions
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.weights_gate import WeightsGate
-from dreamsim.errors import ContextOverflowError, EngineError
+from dreamsim.errors import ContextOverflowError, EngineDeadError, EngineError
 from dreamsim.protocols import Tokenizer
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
 from dreamsim.records.text import TAGS
@@ -238,7 +238,7 @@ class ScriptedEngine:
             raise ContextOverflowError(f"{prompt} tokens of prompt in a context of {self._max_model_len}")
         self._dead = self._dead or fault == "dead"
         if self._dead:
-            raise EngineError("the scripted engine is dead", recoverable=False)
+            raise EngineDeadError("the scripted engine is dead")
         if fault == "error":
             raise EngineError("a scripted failure")
         if fault == "hang":

@@ -5,7 +5,7 @@ Always:
 - Cancelling `generate` aborts the request in vLLM; nothing is computed for nobody.
 - An answer's version is that of the weights it was begun with; no answer is computed by two, unless in-flight requests
   are kept while weights are swapped. Prefixes cached with old weights are forgotten.
-- When vLLM's process dies, every call waiting and every later one raises an `EngineError` that is not recoverable.
+- When vLLM's process dies, every call waiting and every later one raises an `EngineDeadError`.
 - Leaving the context, or the death of this process, leaves no process behind.
 - vLLM's output goes to the log given, never to the terminal.
 """
@@ -35,6 +35,7 @@ from dreamsim.engines.weights_gate import WeightsGate
 from dreamsim.errors import (
     ConfigurationError,
     ContextOverflowError,
+    EngineDeadError,
     EngineError,
     EpisodeCancelledError,
     MissingExtraError,
@@ -88,7 +89,7 @@ class VllmEngine:
         """Answer `request`. Cancelling the call aborts the request in vLLM.
 
         Raises:
-            EngineError: generation failed; `recoverable` is False when vLLM is dead.
+            EngineError: generation failed; an `EngineDeadError` when vLLM is dead.
             ContextOverflowError: the prompt does not fit, or it leaves too little room for the answer.
         """
         prompt = request.prompt_token_ids
@@ -134,7 +135,7 @@ class VllmEngine:
 
     async def _answer(self, request: GenerationRequest, lora: Any) -> Any:
         """vLLM's own answer."""
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine import exceptions
 
         try:
             return await guarded(
@@ -144,9 +145,9 @@ class VllmEngine:
             self._counters.aborted += 1
             await self._abort(request.request_id)
             raise
-        except EngineDeadError as error:
+        except exceptions.EngineDeadError as error:
             self._counters.failed += 1
-            raise EngineError(f"vLLM is dead: {error}", recoverable=False) from error
+            raise EngineDeadError(f"vLLM is dead: {error}") from error
         except EngineError:
             self._counters.failed += 1
             await self._abort(request.request_id)

@@ -9,6 +9,7 @@ all, is refused before anything is written to it.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,9 @@ from dreamsim.store.lock import WriterLock
 
 VERSION = 2
 """Schema version; kept in the table `meta`."""
+
+Connect = Callable[..., sqlite3.Connection]
+"""`sqlite3.connect`, or what stands in its place in a test."""
 
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for a lock that a foreign reader or a checkpoint holds."""
@@ -106,14 +110,14 @@ MIGRATIONS = {
 """What turns a store of each older version into one of the next."""
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path, connect: Connect = sqlite3.connect) -> sqlite3.Connection:
     """Open the database for writing; make it if it is not there. The caller holds the writer's lock.
 
     Raises:
         StoreSchemaError: a newer schema version, or a database of something else.
         StoreError: the file cannot be opened.
     """
-    return _checked(path, f"file:{quote(str(path))}", writing=True)
+    return _checked(path, f"file:{quote(str(path))}", writing=True, connect=connect)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -136,14 +140,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
         return _checked(path, f"file:{quote(str(path))}?mode=ro&immutable=1", writing=False)
 
 
-def _checked(path: Path, uri: str, *, writing: bool) -> sqlite3.Connection:
+def _checked(path: Path, uri: str, *, writing: bool, connect: Connect = sqlite3.connect) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         # Autocommit: transactions are begun and ended by statements of ours alone. A connection is only ever
         # used by one thread at a time, though not always by the one that opened it.
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        connection = connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         _check_version(connection, path, writing=writing)
         if writing:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -45,7 +45,7 @@ from dreamsim.store.queries import (
 )
 from dreamsim.store.retrieval import IndexService
 from dreamsim.store.sampling import Sample, SamplingRule, check_number, sample_episodes, sample_experiences
-from dreamsim.store.schema import open_reader, open_writer
+from dreamsim.store.schema import Connect, open_reader, open_writer
 from dreamsim.store.statistics import StoreStatistics
 from dreamsim.store.writer import SqliteThread, Writer
 
@@ -256,6 +256,7 @@ def open_store(
     capacity: int = 256,
     close_timeout_s: float = 30.0,
     clock: Clock | None = None,
+    connect: Connect = sqlite3.connect,
 ) -> AbstractAsyncContextManager[Store]:
     """Open the store in the file `path`; make it if it is not there. Use with `async with`.
 
@@ -266,6 +267,7 @@ def open_store(
         capacity: episodes that may wait for the writer before `add` waits.
         close_timeout_s: longest time for writing what is left when the store is closed.
         clock: what the time is asked of.
+        connect: opens the database for writing; `dreamsim.testing.faulty_connection` makes one that fails.
 
     Raises (when entered):
         StoreError: the file cannot be opened.
@@ -281,6 +283,7 @@ def open_store(
         capacity=capacity,
         close_timeout_s=close_timeout_s,
         clock=RealClock() if clock is None else clock,
+        connect=connect,
     )
 
 
@@ -297,7 +300,9 @@ class _Opening(AbstractAsyncContextManager[Store]):
         capacity: int,
         close_timeout_s: float,
         clock: Clock,
+        connect: Connect,
     ) -> None:
+        self._connect = connect
         self._path = path
         self._encoder = encoder
         self._quality = quality
@@ -319,7 +324,7 @@ class _Opening(AbstractAsyncContextManager[Store]):
             if not self._read_only:
                 lock = await anyio.to_thread.run_sync(_lock, self._path)
                 files.callback(lock.release)
-                connection = await _connect(partial(open_writer, self._path), files)
+                connection = await _connect(partial(open_writer, self._path, self._connect), files)
                 on_commit = _nothing if index is None else index.committed
                 writer = Writer(connection, self._path, capacity=self._capacity, clock=self._clock, on_commit=on_commit)
             reader = await _connect(partial(open_reader, self._path), files)

@@ -14,15 +14,10 @@ from dreamsim.testing.contracts import (
 )
 from dreamsim.testing.curriculum_contracts import check_task_domain
 from dreamsim.testing.environment import ScriptedEnvironment
-from dreamsim.testing.faults import (
-    FAULT_KINDS,
-    FAULTS,
-    Fault,
-    FaultSchedule,
-    FaultyEnvironment,
-    FaultyPolicy,
-    FaultySink,
-)
+from dreamsim.testing.faults import FAULT_KINDS, FAULTS, Fault, FaultSchedule, FaultyEnvironment, FaultyPolicy
+from dreamsim.testing.faulty_engine import FaultyEngine, JumpingClock
+from dreamsim.testing.faulty_store import FaultyStore, damage_index, faulty_connection
+from dreamsim.testing.faulty_trainer import FaultyTrainer
 from dreamsim.testing.model_contracts import check_encoder, check_engine, check_retriever
 from dreamsim.testing.policies import RandomPolicy, ScriptedPolicy
 from dreamsim.testing.sink import MemorySink
@@ -35,9 +30,12 @@ __all__ = [
     "FAULT_KINDS",
     "Fault",
     "FaultSchedule",
+    "FaultyEngine",
     "FaultyEnvironment",
     "FaultyPolicy",
-    "FaultySink",
+    "FaultyStore",
+    "FaultyTrainer",
+    "JumpingClock",
     "MemorySink",
     "RandomPolicy",
     "ScriptedEnvironment",
@@ -55,6 +53,8 @@ __all__ = [
     "check_task_domain",
     "check_verifier",
     "check_weights_receiver",
+    "damage_index",
+    "faulty_connection",
     "gold_path",
     "scripted_task",
     "scripted_tasks",

@@ -21,7 +21,6 @@ from dreamsim.runtime.clock import VirtualClock
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.testing import (
     FAULT_KINDS,
-    FAULTS,
     Fault,
     RandomPolicy,
     ScriptedEnvironment,
@@ -29,7 +28,7 @@ from dreamsim.testing import (
     gold_path,
     scripted_task,
 )
-from dreamsim.testing.faults import commit_fault
+from dreamsim.testing.faults import FAILING, commit_fault
 from tests.flow.runs import in_virtual_time
 
 TASK = scripted_task(0)
@@ -152,20 +151,20 @@ def test_running_out_of_steps_is_a_truncation_and_no_error() -> None:
     assert (episode.outcome, episode.error_kind, len(episode.transitions)) == ("truncated", None, 2)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAILING)
 def test_a_failing_step_ends_the_episode_with_its_kind_and_keeps_what_was_before(fault: Fault) -> None:
     episode = play(Interrupted(step=fault))
     assert (episode.outcome, episode.error_kind) == ("error", FAULT_KINDS[fault])
     assert [t.action for t in episode.transitions] == [GOLD[0]]
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "hang"])
+@pytest.mark.parametrize("fault", [fault for fault in FAILING if fault != "hang"])
 def test_a_session_that_cannot_be_opened_is_a_failed_episode(fault: Fault) -> None:
     episode = play(Interrupted(opening=fault))
     assert (episode.error_kind, episode.transitions) == (FAULT_KINDS[fault], ())
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAILING)
 def test_an_outcome_stands_although_leaving_the_session_fails(fault: Fault) -> None:
     telemetry = Telemetry(clock=VirtualClock())
     episode = play(Interrupted(leaving=fault), telemetry=telemetry)

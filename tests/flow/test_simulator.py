@@ -18,7 +18,7 @@ from dreamsim.runtime.snapshot import Snapshot
 from dreamsim.simulator import Simulator
 from dreamsim.testing import (
     FaultSchedule,
-    FaultySink,
+    FaultyStore,
     MemorySink,
     ScriptedEnvironment,
     ScriptedPolicy,
@@ -270,7 +270,7 @@ def test_stopping_from_inside_the_loop_delivers_the_rest() -> None:
 
 def test_a_sink_that_fails_ends_the_run_with_its_error() -> None:
     async def main() -> None:
-        broken = FaultySink(MemorySink(), FaultSchedule(0, {"bug": 1.0}))
+        broken = FaultyStore(MemorySink(), FaultSchedule(0, {"bug": 1.0}))
         await outcomes(simulator(sink=broken))
 
     with pytest.raises(ValueError, match="scripted bug"):
@@ -279,7 +279,7 @@ def test_a_sink_that_fails_ends_the_run_with_its_error() -> None:
 
 def test_a_sink_that_hangs_ends_the_run_with_what_to_look_at() -> None:
     async def main() -> None:
-        hung = FaultySink(MemorySink(), FaultSchedule(0, {"hang": 1.0}))
+        hung = FaultyStore(MemorySink(), FaultSchedule(0, {"hang": 1.0}))
         await outcomes(simulator(sink=hung))
 
     with pytest.raises(StoreError, match="disk is full"):
@@ -288,7 +288,7 @@ def test_a_sink_that_hangs_ends_the_run_with_what_to_look_at() -> None:
 
 def test_leaving_the_block_does_not_wait_for_ever_for_a_sink_that_hangs() -> None:
     async def main() -> float:
-        hung = FaultySink(MemorySink(), FaultSchedule(0, {"hang": 1.0}))
+        hung = FaultyStore(MemorySink(), FaultSchedule(0, {"hang": 1.0}))
         with pytest.raises(StoreError):
             await start_and_leave(simulator(sink=hung))
         return anyio.current_time()
