@@ -22,8 +22,11 @@ from dreamsim.errors import (
     RecordError,
     UsageError,
 )
+from dreamsim.records import limits
 from dreamsim.records.codec import task_from_json, task_to_json
+from dreamsim.records.strict_json import parse_json
 from dreamsim.records.task import Task
+from dreamsim.runtime.bounded_files import read_numbered_lines
 from dreamsim.runtime.config import Settings, TasksSection
 
 DATA = Path(__file__).parents[1] / "data"
@@ -111,33 +114,18 @@ def experience_file(settings: Settings) -> Path | None:
     return SHIPPED_EXPERIENCES if settings.store.experiences == SHIPPED else Path(settings.store.experiences)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a `.jsonl` or `.jsonl.xz` file, the empty ones left out.
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-    """
-    try:
-        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-
-
 def read_tasks(path: Path) -> Iterator[Task]:
-    """Tasks of a list, one JSON object a line.
+    """Tasks of a list (`.jsonl`, `.jsonl.gz`, `.jsonl.xz`), one JSON object a line.
 
     Raises:
-        DatasetError: a line is not a task.
+        DatasetError: a line is not a task, or the file cannot be read.
     """
-    for number, line in read_lines(path):
+    for number, line in read_numbered_lines(path):
+        if len(line) > limits.LINE_BYTES:
+            raise DatasetError(path, number, f"is longer than {limits.LINE_BYTES} bytes")
         try:
-            yield task_from_json(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DatasetError(path, number, f"not JSON: {error.msg}") from error
-        except RecordError as error:
+            yield task_from_json(parse_json(line))
+        except (RecordError, ValueError) as error:
             raise DatasetError(path, number, str(error)) from error
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 
 from dreamsim.errors import RecordError
+from dreamsim.records import limits
 from dreamsim.records.completion import Completion, Decision, FinishReason
 from dreamsim.records.episode import (
     EPISODE_OUTCOMES,
@@ -29,7 +30,7 @@ from dreamsim.records.episode import (
     StepOutcome,
     Transition,
 )
-from dreamsim.records.fields import Fields, array_text, read_lines
+from dreamsim.records.fields import Fields, array_text, check_length, read_lines
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust_codec import trust_from_json, trust_to_json
@@ -206,6 +207,7 @@ def episode_from_json(value: object, *, run: str = "import") -> Episode:
     steps = fields.value("steps")
     if not isinstance(steps, list | tuple):
         raise RecordError("steps", "must be a list")
+    check_length(steps, "steps", limits.STEPS)
     task = _read_task(fields, _first_state_lines(fields, steps))
     transitions: list[Transition] = []
     state = task.first_state

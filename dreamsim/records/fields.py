@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.errors import RecordError
+from dreamsim.records import limits
 from dreamsim.records.task import JsonScalar
 
 Choice = TypeVar("Choice", bound=str)
@@ -35,6 +36,8 @@ def read_text(value: object, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise RecordError(where, f"is not valid Unicode: {error.reason}") from error
+    if len(value) > limits.TEXT_CHARACTERS:
+        raise RecordError(where, f"has {len(value):,} characters; at most {limits.TEXT_CHARACTERS:,} are read")
     return value
 
 
@@ -66,12 +69,19 @@ def read_texts(value: object, where: str) -> tuple[str, ...]:
     """A list of strings."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise RecordError(where, f"must be a list of strings, not {_kind(value)}")
+    check_length(value, where, limits.LIST_ITEMS)
     return tuple(read_text(item, f"{where}[{index}]") for index, item in enumerate(value))
 
 
 def read_lines(value: object, where: str) -> tuple[str, ...]:
     """The lines of a state: a list of strings, or one string with a line break between lines."""
-    return tuple(read_text(value, where).splitlines()) if isinstance(value, str) else read_texts(value, where)
+    return read_texts(read_text(value, where).splitlines() if isinstance(value, str) else value, where)
+
+
+def check_length(value: Sized, where: str, most: int) -> None:
+    """Raises: RecordError: it holds more than `most`."""
+    if len(value) > most:
+        raise RecordError(where, f"holds {len(value):,}; at most {most:,} are read")
 
 
 def read_array(value: object, where: str, dtype: type[Scalar]) -> NDArray[Scalar]:
@@ -84,9 +94,11 @@ def read_array(value: object, where: str, dtype: type[Scalar]) -> NDArray[Scalar
             raise RecordError(where, f"is not base64: {error}") from error
         if len(content) % kind.itemsize:
             raise RecordError(where, f"holds {len(content)} bytes, which is no multiple of {kind.itemsize}")
+        check_length(range(len(content) // kind.itemsize), where, limits.ARRAY_ITEMS)
         return np.frombuffer(content, dtype=kind).astype(dtype)
     if not isinstance(value, Sequence):
         raise RecordError(where, f"must be base64 or a list of numbers, not {_kind(value)}")
+    check_length(value, where, limits.ARRAY_ITEMS)
     numbers: list[float] = []
     for index, item in enumerate(value):
         name = f"{where}[{index}]"
@@ -178,7 +190,7 @@ class Fields:
         for choice in choices:
             if value == choice:
                 return choice
-        raise RecordError(self.path(name), f"must be one of {', '.join(choices)}, not {value!r:.60}")
+        raise RecordError(self.path(name), f"must be one of {', '.join(choices)}, not {_shown(value)}")
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings; absent is empty."""
@@ -201,7 +213,8 @@ class Fields:
         value, where = self.value(name), self.path(name)
         if not isinstance(value, Mapping):
             raise RecordError(where, f"must be an object, not {_kind(value)}")
-        return {read_text(key, where): _scalar(item, f"{where}.{key}") for key, item in value.items()}
+        check_length(value, where, limits.FREE_FIELDS)
+        return {read_text(key, where): _scalar(item, f"{where}.{_name(key)}") for key, item in value.items()}
 
     def numbers(self, name: str) -> dict[str, float]:
         """An object of finite numbers; absent is empty."""
@@ -210,14 +223,15 @@ class Fields:
         value, where = self.value(name), self.path(name)
         if not isinstance(value, Mapping):
             raise RecordError(where, f"must be an object, not {_kind(value)}")
-        return {read_text(key, where): read_number(item, f"{where}.{key}") for key, item in value.items()}
+        check_length(value, where, limits.FREE_FIELDS)
+        return {read_text(key, where): read_number(item, f"{where}.{_name(key)}") for key, item in value.items()}
 
     def finish(self) -> None:
         """Refuse fields that nobody asked for."""
         unknown = sorted(str(name) for name in self._values if name not in self._known)
         if unknown:
             known = ", ".join(sorted(self._known))
-            raise RecordError(self.path(unknown[0][:60]), f"is not a field of this schema; fields are {known}")
+            raise RecordError(self.path(_name(unknown[0])), f"is not a field of this schema; fields are {known}")
 
 
 def _scalar(value: object, where: str) -> JsonScalar:
@@ -228,6 +242,15 @@ def _scalar(value: object, where: str) -> JsonScalar:
     if isinstance(value, int):
         return read_integer(value, where)
     return read_number(value, where)
+
+
+def _shown(value: object) -> str:
+    return repr(value[:60]) if isinstance(value, str) else _kind(value)
+
+
+def _name(text: str) -> str:
+    """A foreign field's name as messages show it."""
+    return text[:60] if text.isprintable() else repr(text[:60])
 
 
 def _kind(value: object) -> str:

@@ -9,28 +9,29 @@ In: a store and a path ending in `.jsonl`, `.jsonl.gz` or `.jsonl.xz`. Out: a fi
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import json
 import lzma
 import os
-import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NoReturn, Self, cast
+from typing import IO, Any, Literal, Self, cast
 
 import anyio
 from anyio.to_thread import run_sync
 
 from dreamsim.errors import DatasetError, RecordError
+from dreamsim.records import limits
 from dreamsim.records.codec import episode_from_json, episode_to_json
 from dreamsim.records.episode import Episode, EpisodeOutcome
+from dreamsim.records.strict_json import parse_json
+from dreamsim.runtime.bounded_files import read_numbered_lines
 from dreamsim.store.store import Store
 
-MAX_LINE_BYTES = 64 * 2**20
-"""Longest line read; an episode of 50 steps has some 100 kB."""
+MAX_LINE_BYTES = limits.LINE_BYTES
+"""Longest line read."""
 
 LINES_AT_A_TIME = 64
 """Lines parsed or written by one call of a worker thread."""
@@ -189,13 +190,13 @@ def read_records(path: str | Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> I
         DatasetError: a line that is no JSON, or a file that cannot be read.
     """
     source = Path(path)
-    for number, line in _read_lines(source, max_line_bytes):
+    for number, line in read_numbered_lines(source, max_line_bytes):
         if len(line) > max_line_bytes:
             raise DatasetError(source, number, f"is longer than {max_line_bytes} bytes")
         try:
-            yield json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(source, number, f"is not JSON: {error}") from error
+            yield parse_json(line)
+        except ValueError as error:
+            raise DatasetError(source, number, str(error)) from error
 
 
 def write_jsonl(path: str | Path, episodes: Iterable[Episode]) -> Counter[EpisodeOutcome]:
@@ -254,7 +255,7 @@ class _Chunks:
 def _read_chunks(path: Path, run: str, max_line_bytes: int) -> Generator[list[_Parsed], None, None]:
     chunk: list[_Parsed] = []
     size = 0
-    for number, line in _read_lines(path, max_line_bytes):
+    for number, line in read_numbered_lines(path, max_line_bytes):
         size += len(line)
         chunk.append(_parse(number, line, run, max_line_bytes))
         if len(chunk) == LINES_AT_A_TIME or size > BYTES_AT_A_TIME:
@@ -264,48 +265,13 @@ def _read_chunks(path: Path, run: str, max_line_bytes: int) -> Generator[list[_P
         yield chunk
 
 
-def _read_lines(path: Path, max_line_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not empty, with their numbers; of a line that is too long only the beginning."""
-    number = 0
-    try:
-        with _open_for_reading(path) as stream:
-            while line := stream.readline(max_line_bytes + 1):
-                number += 1
-                part = line
-                while len(part) > max_line_bytes and not part.endswith(b"\n"):
-                    part = stream.readline(max_line_bytes + 1)
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DatasetError(path, number + 1, f"the file cannot be read: {error}") from error
-
-
 def _parse(number: int, line: bytes, run: str, max_line_bytes: int) -> _Parsed:
     if len(line) > max_line_bytes:
         return _Parsed(line=number, problem=f"is longer than {max_line_bytes} bytes")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-        return _Parsed(line=number, episode=episode_from_json(value, run=run))
-    except UnicodeDecodeError as error:
-        return _Parsed(line=number, problem=f"is not UTF-8: {error.reason}")
-    except json.JSONDecodeError as error:
-        return _Parsed(line=number, problem=f"is not JSON: {error.msg} at column {error.colno}")
-    except (RecordError, ValueError, RecursionError) as error:
+        return _Parsed(line=number, episode=episode_from_json(parse_json(line), run=run))
+    except (RecordError, ValueError) as error:
         return _Parsed(line=number, problem=str(error))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _open_for_reading(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    return path.open("rb")
 
 
 def _open_for_writing(target: Path, temporary: Path) -> IO[bytes]:

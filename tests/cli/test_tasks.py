@@ -89,5 +89,5 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="absent"):
+    with pytest.raises(DatasetError, match="absent"):
         list(read_tasks(tmp_path / "absent.jsonl.xz"))

@@ -80,7 +80,7 @@ async def test_importing_a_file_twice_stores_it_once(tmp_path: Path) -> None:
 
 BAD_LINES = [
     ("{", "not JSON"),
-    ("[" * 4000, "recursion"),
+    ("[" * 4000, "inside each other"),
     ("NaN", "NaN"),
     ('{"environment": "x"}', "steps"),
     (json.dumps(minimal() | {"steps": [minimal()["steps"][0] | {"reward": None}]}), "steps[0].reward"),
