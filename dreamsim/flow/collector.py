@@ -4,27 +4,33 @@ In: a `TaskSource`. Out: episodes, in the sink and in the `results` pipe.
 Always:
 - every admitted assignment ends in exactly one episode: played, failed or cancelled, it is stored, then
   delivered;
-- at most `concurrency` episodes are being played or stored; admission also waits while the consumer is
-  behind, so at most `concurrency + buffer` episodes are held, and no finished one waits for the consumer;
+- at most `concurrency` episodes are being played or stored, fewer where `limit` was lowered; admission also waits
+  while the consumer is behind, so at most `concurrency + buffer` episodes are held, and no finished one waits for it;
+- an episode that is cut off to make room (`requeue_youngest`) is played again from its beginning before anything new
+  is begun: its id and its seeds are the same, and nothing of the first try is stored or counted as a step;
 - keeping the books is shielded from cancellation, but not for ever: the sink has `store_seconds` per episode.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container
+import dataclasses
+from collections import deque
+from collections.abc import AsyncIterator, Container, Sequence
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from dreamsim.errors import DreamsimError, StoreError, UsageError
+from dreamsim.errors import DreamsimError, EpisodeCancelledError, StoreError, UsageError
+from dreamsim.flow.flights import Flight
 from dreamsim.flow.rollout import Rollout
 from dreamsim.protocols import Assignment, EpisodeSink, TaskSource
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.boundary import Boundary
+from dreamsim.runtime.limits import Gate, Slots
 from dreamsim.runtime.pipes import Pipe
-from dreamsim.runtime.telemetry import LiveEpisode, Telemetry
+from dreamsim.runtime.telemetry import Telemetry
 
 ADMIT_AT_ONCE = 16
 """Episodes admitted before others get a turn: a burst of thousands would stall the loop."""
@@ -32,6 +38,10 @@ STORE_SECONDS = 60.0
 """A sink that does not take an episode within this time counts as dead."""
 LAST_STORE_SECONDS = 5.0
 """The same, once the run is being cancelled."""
+MOST_BEGUN = 3
+"""An episode that was begun so often is not cut off again, so that each of them ends."""
+ON_REQUEST = "cancelled on request"
+"""Message of an episode that `cancel_episode` or `cancel_task` ended."""
 
 
 class Collector:
@@ -46,16 +56,24 @@ class Collector:
         concurrency: int,
         buffer: int,
         finished: Container[str] = (),
+        gate: Gate | None = None,
     ) -> None:
-        """Ready to `run`, once. Assignments whose episode id is in `finished` are skipped."""
+        """Ready to `run`, once. Assignments whose episode id is in `finished` are skipped; while `gate` is closed
+        nothing is begun."""
         self._rollout = rollout
         self._sink = sink
         self._telemetry = telemetry
         self._concurrency = concurrency
         self._skip = finished
-        self._slots = anyio.Semaphore(concurrency, fast_acquire=True)
+        self._slots = Slots(concurrency)
+        self._gate = Gate() if gate is None else gate
         self._places = anyio.Semaphore(concurrency + buffer, fast_acquire=True)
-        self._open: dict[str, Assignment] = {}
+        self._open: dict[str, Flight] = {}
+        self._waiting: deque[Flight] = deque()
+        self._cancelled_tasks: set[str] = set()
+        self._group: TaskGroup | None = None
+        self._settled = anyio.Event()
+        self._dry = False
         self._admission = anyio.CancelScope()
         self._episodes = anyio.CancelScope()
         self._storing: set[anyio.CancelScope] = set()
@@ -75,15 +93,53 @@ class Collector:
         try:
             with self._episodes:
                 async with anyio.create_task_group() as group:
+                    self._group = group
                     with self._admission:
-                        await self._admit_all(source, group)
+                        await self._admit_all(source)
                 if group.cancel_scope.cancel_called and not self._episodes.cancel_called:
                     self._fail(DreamsimError("a foreign cancellation killed a task and ended the run"))
         finally:
+            self._group = None
             await self._keep_lost()
             self._telemetry.unwatch(self.results)
             self.results.sender.close()
             self.finished.set()
+
+    @property
+    def limit(self) -> int:
+        """Most episodes being played or stored at once, now; between 1 and `concurrency`."""
+        return self._slots.limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._slots.limit = max(1, min(limit, self._concurrency))
+        self.refill()
+
+    @property
+    def alive(self) -> int:
+        """Episodes being played or stored."""
+        return self._slots.taken
+
+    @property
+    def flights(self) -> Sequence[Flight]:
+        """Everything that is owed: what is being played, in the order it was begun, and what waits."""
+        return tuple(self._open.values())
+
+    def requeue_youngest(self, count: int) -> int:
+        """Cut off the `count` episodes that were begun last, to be played again later; returns how many there were."""
+        playing = [flight for flight in self._open.values() if flight.live is not None and not flight.asked]
+        chosen = [flight for flight in reversed(playing) if flight.begun < MOST_BEGUN][: max(0, count)]
+        for flight in chosen:
+            flight.play_again()
+        return len(chosen)
+
+    def cancel_task(self, task_key: str) -> int:
+        """End all episodes of a task as cancelled, those still to come too; returns how many there are now."""
+        self._cancelled_tasks.add(task_key)
+        found = [flight for flight in self._open.values() if flight.assignment.task.key == task_key]
+        for flight in found:
+            flight.end()
+        return len(found)
 
     @property
     def over(self) -> bool:
@@ -135,28 +191,39 @@ class Collector:
             else:
                 self._fail(DreamsimError(f"{who} was {caught.failure.message}"))
 
-    async def _admit_all(self, source: TaskSource, group: TaskGroup) -> None:
+    async def _admit_all(self, source: TaskSource) -> None:
         assignments = source.assignments()
-        turns = 0
         with Boundary() as caught:
-            while not self._admission.cancel_called:
-                await self._slots.acquire()
-                await self._place()
-                assignment = await anext(assignments, None)
-                if assignment is None:
-                    break
-                if not self._admit(assignment, group):
-                    self._slots.release()
-                    self._places.release()
-                turns += 1
-                if turns % ADMIT_AT_ONCE == 0:
-                    await anyio.lowlevel.checkpoint()
+            await self._take_all(assignments)
+            # What is cut off later is played again: there is something to admit until the last one has ended.
+            if self._open:
+                await self._settled.wait()
         close = getattr(assignments, "aclose", None)
         if close is not None:
             with Boundary(), anyio.move_on_after(LAST_STORE_SECONDS, shield=True):
                 await close()
         # A source that failed ends admission; what runs is still worth finishing.
         self._blame(caught, "the task source")
+
+    async def _take_all(self, assignments: AsyncIterator[Assignment]) -> None:
+        """Take assignments out of the source as there is room for them."""
+        turns = 0
+        while not self._admission.cancel_called:
+            while self._waiting or not self._slots.free or self._gate.closed:
+                await self._slots.changed()
+            await self._place()
+            assignment = await anext(assignments, None)
+            if assignment is None:
+                self._places.release()
+                break
+            if self._take(assignment):
+                self.refill()
+            else:
+                self._places.release()
+            turns += 1
+            if turns % ADMIT_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+        self._dry = True
 
     async def _place(self) -> None:
         try:
@@ -169,7 +236,8 @@ class Collector:
             finally:
                 self.results.blocked_s += clock.monotonic() - begun
 
-    def _admit(self, assignment: Assignment, group: TaskGroup) -> bool:
+    def _take(self, assignment: Assignment) -> bool:
+        """Owe the episode of `assignment`; False if an earlier run has it."""
         id = self._rollout.settings.episode_id(assignment)
         if id in self._skip:
             self._telemetry.skipped()
@@ -179,34 +247,78 @@ class Collector:
                 f"the task source gave task {assignment.task.key} with repeat {assignment.repeat} twice: "
                 "both would be the same episode; count `repeat` up for each episode of a task"
             )
-        self._open[id] = assignment
-        live = self._telemetry.admitted(id, assignment.task.key)
-        group.start_soon(self._run_one, assignment, live, name=f"episode {id}")
+        flight = self._open[id] = Flight(id=id, assignment=assignment)
+        self._waiting.append(flight)
         return True
 
-    async def _run_one(self, assignment: Assignment, live: LiveEpisode) -> None:
+    def refill(self) -> None:
+        """Begin what waits, as far as there are slots; then others may look for one."""
+        while self._waiting and self._slots.free and not self._gate.closed:
+            if self._admission.cancel_called and self._waiting[0].begun:
+                break  # what was taken out of the source is begun all the same, but nothing a second time
+            assert self._group is not None, "nothing waits before the run"
+            self._slots.take()
+            flight = self._begun(self._waiting.popleft())
+            self._group.start_soon(self._run_one, flight, name=f"episode {flight.id}")
+        self._slots.tell()
+
+    def _begun(self, flight: Flight) -> Flight:
+        flight.live = self._telemetry.admitted(flight.id, flight.assignment.task.key, again=flight.begun > 0)
+        flight.begun += 1
+        # The one begun last stands last: it is the youngest.
+        self._open[flight.id] = self._open.pop(flight.id)
+        if flight.assignment.task.key in self._cancelled_tasks:
+            flight.end()
+        return flight
+
+    async def _run_one(self, flight: Flight) -> None:
         with Boundary() as caught:
-            episode = await self._rollout.play(assignment, live)
-            self._telemetry.played(live.id)
-            await self._keep(episode)
+            episode = await self._played(flight)
+            if episode is not None:
+                self._telemetry.played(flight.id)
+                await self._keep(episode)
         if caught.failure is not None:  # the books could not be kept: the run cannot go on
-            self._blame(caught, f"the task of episode {live.id}")
+            self._blame(caught, f"the task of episode {flight.id}")
             self.cancel()
         elif self._rollout.dead_engine is not None:
             self._fail(self._rollout.dead_engine)
-        self._slots.release()
+        self._slots.give()
+        self.refill()
+
+    async def _played(self, flight: Flight) -> Episode | None:
+        """The episode; None if it was cut off and is to be played again."""
+        assert flight.live is not None, "it was begun"
+        if flight.ending:
+            return self._rollout.lost(flight.assignment, ON_REQUEST)
+        with flight.scope:
+            episode = await self._rollout.play(flight.assignment, flight.live)
+        # One that came to its end at that moment stands, and so does one that the whole run cut off.
+        if episode.error_kind != EpisodeCancelledError.kind or self._episodes.cancel_called:
+            return episode
+        if flight.asked == "again":
+            self._telemetry.requeued(episode)
+            flight.reset()
+            self._waiting.append(flight)
+            return None
+        if flight.asked:
+            return dataclasses.replace(episode, error_message=f"{ON_REQUEST} in step {flight.live.step}")
+        return episode
 
     async def _keep_lost(self) -> None:
         """Keep the episodes whose tasks were killed before they ran, as a native `Task.cancel` can do."""
         with Boundary() as caught:
-            for id, assignment in tuple(self._open.items()):
-                self._telemetry.played(id)
-                await self._keep(self._rollout.lost(assignment))
+            for flight in self.flights:
+                if not flight.begun:
+                    self._telemetry.admitted(flight.id, flight.assignment.task.key)
+                self._telemetry.played(flight.id)
+                await self._keep(self._rollout.lost(flight.assignment))
         self._blame(caught, "the collector")
 
     async def _keep(self, episode: Episode) -> None:
         """Store and deliver one episode."""
         del self._open[episode.id]
+        if self._dry and not self._open:
+            self._settled.set()
         if self._sink is not None:
             try:
                 await self._store(self._sink, episode)

@@ -7,7 +7,7 @@ Always:
 - an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
-  environment or for the store does not use it up;
+  environment, for the store or in a paused run does not use it up;
 - seeds come from the run's seed, the task and the repeat alone, so neighbours change nothing.
 """
 
@@ -32,7 +32,9 @@ from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, P
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.records.quality import trust_scores
 from dreamsim.runtime.boundary import Boundary, Failure
+from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.seeds import seed_of
+from dreamsim.runtime.snapshot import PAUSED
 from dreamsim.runtime.telemetry import LiveEpisode, Telemetry
 
 CLOSING_SECONDS = 10.0
@@ -71,13 +73,20 @@ class Rollout:
     """Plays episodes of one environment with one policy."""
 
     def __init__(
-        self, *, environment: Environment, policy: Policy, settings: RolloutSettings, telemetry: Telemetry
+        self,
+        *,
+        environment: Environment,
+        policy: Policy,
+        settings: RolloutSettings,
+        telemetry: Telemetry,
+        gate: Gate | None = None,
     ) -> None:
-        """Ready to `play`; any number at once."""
+        """Ready to `play`; any number at once. While `gate` is closed no step is begun."""
         self._environment = environment
         self._policy = policy
         self.settings = settings
         self._telemetry = telemetry
+        self._gate = Gate() if gate is None else gate
         self._acting = telemetry.station("policy")
         self._stepping = telemetry.station("environment")
         self.dead_engine: EngineError | None = None
@@ -120,9 +129,9 @@ class Rollout:
             duration_s=clock.monotonic() - begun,
         )
 
-    def lost(self, assignment: Assignment) -> Episode:
-        """The episode of an assignment whose task was killed before it could play."""
-        failure = Failure(kind=EpisodeCancelledError.kind, message="killed before its first step")
+    def lost(self, assignment: Assignment, said: str = "killed before its first step") -> Episode:
+        """The episode of an assignment that never came to play; `said` is why."""
+        failure = Failure(kind=EpisodeCancelledError.kind, message=said)
         return self._episode(
             assignment,
             transitions=(),
@@ -177,19 +186,26 @@ class Rollout:
             actor = self._policy.actor(task, episode_id=live.id, seed=seed_of(seed, "policy"))
             if settings.episode_seconds is not None:
                 limit.deadline = anyio.current_time() + settings.episode_seconds
-            ended.append(await self._steps(session, actor, live, transitions))
+            ended.append(await self._steps(session, actor, live, limit, transitions))
             live.station = "closing"
             live.since = self._telemetry.clock.monotonic()
             limit.deadline = anyio.current_time() + CLOSING_SECONDS
 
     async def _steps(
-        self, session: EpisodeSession, actor: Actor, live: LiveEpisode, transitions: list[Transition]
+        self,
+        session: EpisodeSession,
+        actor: Actor,
+        live: LiveEpisode,
+        limit: anyio.CancelScope,
+        transitions: list[Transition],
     ) -> EpisodeOutcome:
-        acting, stepping, telemetry = self._acting, self._stepping, self._telemetry
+        acting, stepping, telemetry, gate = self._acting, self._stepping, self._telemetry, self._gate
         source = self._environment.source
         state, admissible = session.state, session.admissible
         for step in range(self.settings.max_steps):
             live.step = step
+            if gate.closed:
+                await self._paused(live, limit)
             live.station = "policy"
             live.since = entered = acting.enter()
             try:
@@ -219,3 +235,11 @@ class Rollout:
             # One turn each: parts that never wait (scripted ones) must not keep the loop to themselves.
             await anyio.lowlevel.checkpoint()
         return "truncated"
+
+    async def _paused(self, live: LiveEpisode, limit: anyio.CancelScope) -> None:
+        """Wait for the gate; the episode's time stands still."""
+        left = limit.deadline - anyio.current_time()
+        limit.deadline = math.inf
+        live.station, live.since = PAUSED, self._telemetry.clock.monotonic()
+        await self._gate.wait()
+        limit.deadline = anyio.current_time() + left

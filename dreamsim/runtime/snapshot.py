@@ -14,6 +14,9 @@ from dreamsim.runtime.pipes import PipeStatistics
 NESTED: Mapping[str, str] = {"experience": "environment", "retrieval": "environment"}
 """Stations inside another one: their time is also the outer station's."""
 
+PAUSED = "paused"
+"""Where an episode is that waits because the run is paused: it is nobody's fault, and no station."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCount:

@@ -135,14 +135,14 @@ class Telemetry:
         counts[2] += generated
         counts[3] += cached
 
-    def admitted(self, episode_id: str, task_key: str) -> LiveEpisode:
-        """An episode begins; returns where to note its whereabouts."""
+    def admitted(self, episode_id: str, task_key: str, *, again: bool = False) -> LiveEpisode:
+        """An episode begins, or begins `again`; returns where to note its whereabouts."""
         now = self.clock.monotonic()
         if self._begun is None:
             self._begun = now
         live = LiveEpisode(id=episode_id, task_key=task_key, since=now)
         self.live[episode_id] = live
-        self._admitted += 1
+        self._admitted += not again
         self._alive_peak = max(self._alive_peak, len(self.live))
         return live
 
@@ -158,6 +158,13 @@ class Telemetry:
         """The episode is over and goes to the store."""
         self.live.pop(episode_id, None)
         self._storing += 1
+
+    def requeued(self, episode: Episode) -> None:
+        """The episode was cut off to make room and will be played again: what it did is not counted as steps."""
+        self.live.pop(episode.id, None)
+        self.counters["requeued"] += 1
+        self.counters["requeued_steps"] += len(episode.transitions)
+        self._steps[episode.source] -= len(episode.transitions)
 
     def finished(self, episode: Episode) -> None:
         """The episode is stored, or there is no store."""
