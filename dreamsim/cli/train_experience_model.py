@@ -59,6 +59,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--rename-share", type=float, default=0.0, help="episodes whose things are renamed (tiny models)"
     )
+    parser.add_argument(
+        "--renumber-share", type=float, default=0.0, help="episodes in which numbers of names (`mug 2`) are shuffled"
+    )
+    parser.add_argument("--variants", type=int, default=1, help="how often each episode is laid out (default 1)")
+    parser.add_argument(
+        "--new-words", action="store_true", help="words that a tiny model's tokenizer would spell become tokens of it"
+    )
     parser.add_argument("--drills", type=int, default=0, help="made-up episodes of looking things up (tiny models)")
     parser.add_argument(
         "--task-writing",
@@ -92,6 +99,9 @@ def main(arguments: Sequence[str]) -> int:
             drills=given.drills,
             task_writing=given.task_writing,
             tasks=tuple(task for path in given.tasks for task in read_tasks(path)),
+            new_words=given.new_words,
+            variants=given.variants,
+            renumber_share=given.renumber_share,
             rename_share=given.rename_share,
             rename_keep=tuple(filter(None, given.rename_keep.split(","))),
             rename_knowledge=given.rename_knowledge,

@@ -169,15 +169,21 @@ def test_the_teacher_names_facts_before_it_concludes() -> None:
         "mug 2: in shelf 1; hands: empty; works; wanted",
         "cup 1: in shelf 1; hands: mug 2; fails",
         "at: shelf 1; new; works",
-        "mug 2: held; works; wanted",
+        "mug 2: held; suits; works; wanted",
         "mug 2: held clean; works",
         "hands: mug 2; works",
         "at: sinkbasin 1; new; works",
         "cabinet 1: closed; new; works",
-        "cabinet 1: open; works",
+        "cabinet 1: open; plate 1: in cabinet 1; works",
         "cabinet 1: closed; seen; works",
-        "mug 2: held clean; cabinet 1: open; works; mug in cabinet clean wanted; task solved",
+        "mug 2: held clean; cabinet 1: open; suits; works; mug in cabinet clean wanted; task solved",
     ]
+
+
+def test_the_teacher_says_when_only_the_kinds_of_things_are_in_the_way() -> None:
+    fails = [(action, "Nothing happens.") for action in ("heat mug 2 with shelf 1", "move cup 1 to shelf 1")]
+    said = [transition.reasoning for transition in annotate(_episode([*NEW[:2], *fails], solved=False)).transitions]
+    assert said[2:] == ["mug 2: held; does not suit; fails", "cup 1: in shelf 1; fails"]
 
 
 def test_what_was_not_looked_into_is_not_decided() -> None:

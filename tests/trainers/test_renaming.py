@@ -9,9 +9,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamsim.records.episode import Episode
+from dreamsim.records.episode import Episode, Transition
+from dreamsim.records.state import State
+from dreamsim.records.task import Task
 from dreamsim.testing.world import CONTAINERS, OBJECTS, scripted_task
-from dreamsim_trainers.renaming import carried_names, rename_episode
+from dreamsim_trainers.renaming import carried_names, kind_of, rename_episode, renumber_episode
 from tests.trainers.played import played, several
 
 NAMES = frozenset((*OBJECTS, *CONTAINERS))
@@ -83,3 +85,63 @@ def test_carried_are_the_things_that_were_held() -> None:
     goals = {episode.task.instruction.split()[2] for episode in episodes}
     assert carried_names(episodes) == goals
     assert carried_names(episodes, keep=["key"]) == goals - {"key"}
+
+
+def numbered_episode() -> Episode:
+    """A game whose things have numbers: drawers 1 to 3 and 12, mugs 1 and 2."""
+    first = State.of(["at: room", "drawer: 1 2 3 12"])
+    task = Task(environment="numbers", instruction="put a mug in drawer", first_state=first, fold="train")
+    seen = State.of(["at: drawer 12", "mug 1: in drawer 12", "mug 2: in drawer 12"])
+    held = State.of(["at: drawer 12", "mug 1: held", "mug 2: in drawer 12"])
+    fails = State.of([*held.lines, "result: failed"])
+    steps = (
+        Transition(action="go to drawer 12", state=seen, reward=0.0, outcome="running", reasoning="at: room; works"),
+        Transition(action="take mug 1 from drawer 12", state=held, reward=0.0, outcome="running", reasoning="works"),
+        Transition(action="take mug 4 from drawer 12", state=fails, reward=0.0, outcome="running", reasoning="fails"),
+    )
+    return Episode(
+        id="numbered",
+        run="numbered",
+        task=task,
+        repeat=0,
+        source="real",
+        purpose="experience",
+        transitions=steps,
+        outcome="truncated",
+    )
+
+
+@given(seed=SEEDS)
+def test_numbers_are_shuffled_within_their_kind_and_the_same_way_throughout(seed: int) -> None:
+    episode = numbered_episode()
+    shuffled = renumber_episode(episode, np.random.default_rng(seed))
+    given = names_given(episode, shuffled)
+    assert {kind_of(name) for name in given} == {kind_of(other) for other in given.values()}
+    assert set(given.values()) - {"drawer 12"} == set(given) - {"drawer 12"}
+    walked = re.fullmatch(r"go to (drawer (?:1|2|3|12))", shuffled.transitions[0].action)
+    assert walked is not None
+    assert shuffled.transitions[0].state.scene == walked[1]
+    assert shuffled.transitions[1].action == f"take {given['mug 1']} from {walked[1]}"
+    assert shuffled.task.first_state.lines == episode.task.first_state.lines
+
+
+def test_numbers_do_change_and_absent_ones_stay_absent() -> None:
+    made = [renumber_episode(numbered_episode(), np.random.default_rng(seed)) for seed in range(20)]
+    assert len({one.transitions[0].action for one in made}) == 4
+    assert all("mug 4" in one.transitions[2].action for one in made)
+
+
+def test_without_numbers_nothing_is_renumbered() -> None:
+    episode = played(scripted_task(1))
+    assert renumber_episode(episode, np.random.default_rng(0)) is episode
+
+
+@given(seed=SEEDS)
+def test_a_kind_of_numbered_things_becomes_one_word_everywhere(seed: int) -> None:
+    episode = numbered_episode()
+    renamed = rename_episode(episode, {"mug"}, np.random.default_rng(seed))
+    word = names_given(episode, renamed)["mug 1"].removesuffix(" 1")
+    assert " " not in word
+    assert renamed.task.instruction == f"put a {word} in drawer"
+    assert renamed.transitions[2].action == f"take {word} 4 from drawer 12"
+    assert not any("mug" in text for text in texts_of(renamed))

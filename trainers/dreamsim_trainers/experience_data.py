@@ -27,7 +27,7 @@ from dreamsim.records.experience import Experience, embedding_text
 from dreamsim.records.state import StateMemory, changes
 from dreamsim.records.task import Task
 from dreamsim.runtime.seeds import seed_of
-from dreamsim_trainers.renaming import rename_episode
+from dreamsim_trainers.renaming import rename_episode, renumber_episode
 
 IGNORED = -100
 LossOn = Literal["answers", "all"]
@@ -43,6 +43,8 @@ class Renaming:
     """Names that may change."""
     knowledge: str = ""
     """Steps whose reasoning holds this word depend on what a name means: not learned from renamed episodes."""
+    renumber: float = 0.0
+    """Share of episodes, in [0, 1], in which the numbers of names such as `mug 2` are shuffled within their kind."""
     seed: int = 0
     """Seed of the choice of episodes and names."""
 
@@ -156,12 +158,12 @@ def _episode_samples(
         queries = [(e.task.first_state.lines, e.task.instruction, e.task) for e in episodes]
         shown = pool.nearest(queries, layout.demonstrations)
     for real, examples in zip(episodes, shown, strict=True):
-        episode = real if renaming is None else _renamed(real, renaming)
+        episode, renamed = (real, False) if renaming is None else _renamed(real, renaming)
         prompt = ExperiencePrompt(tokenizer, layout, episode.task, examples)
         learned = [False] * len(prompt.parts)
         for transition, (action, answer) in zip(episode.transitions, _answers(episode, layout), strict=True):
             prompt.append(action, answer)
-            learned += [False, episode is real or not _needs_names(transition, renaming)]
+            learned += [False, not (renamed and _needs_names(transition, renaming))]
         sample = _sample(prompt.parts, learned, loss_on, max_tokens)
         if sample is not None:
             yield sample
@@ -171,11 +173,14 @@ def _needs_names(transition: Transition, renaming: Renaming | None) -> bool:
     return renaming is not None and bool(renaming.knowledge) and renaming.knowledge in transition.reasoning
 
 
-def _renamed(episode: Episode, renaming: Renaming) -> Episode:
-    generator = np.random.default_rng(seed_of(renaming.seed, "renaming", episode.id))
-    if generator.random() >= renaming.share:
-        return episode
-    return rename_episode(episode, renaming.names, generator)
+def _renamed(real: Episode, renaming: Renaming) -> tuple[Episode, bool]:
+    """The episode as it is to be learned, and whether its things have other names."""
+    generator = np.random.default_rng(seed_of(renaming.seed, "renaming", real.id))
+    renamed = generator.random() < renaming.share
+    episode = rename_episode(real, renaming.names, generator) if renamed else real
+    if generator.random() < renaming.renumber:
+        episode = renumber_episode(episode, generator)
+    return episode, renamed
 
 
 def _step_samples(

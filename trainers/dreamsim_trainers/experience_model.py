@@ -7,7 +7,9 @@ Deviations from the paper:
    may see things renamed (`renaming`).
 2. It may learn to look things up from drills in an invented world first (`drills`).
 3. It may learn in the same training to write tasks (`task_writing_data`), as Eq. 6 asks of the same parameters.
-4. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
+4. A tiny model trained for one environment may go on with another one's words (`vocabulary`), and may see every
+   episode several times, names and numbers changed anew.
+5. Demonstrations may be retrieved once per episode: one sample then holds a whole episode, and at inference the whole
    prompt stays in the prefix cache.
 
 In: episodes with reasoning. Out: a checkpoint directory with weights, tokenizer, `provenance.json` and
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,7 @@ from dreamsim.records.episode import Episode
 from dreamsim.records.state import GONE, SCENE
 from dreamsim.records.task import Task
 from dreamsim.records.text import END
+from dreamsim.runtime.seeds import seed_of
 from dreamsim_trainers.causal_lm import TinyShape, TrainSettings, load_for_training, tiny_model, train
 from dreamsim_trainers.drills import drill_episodes
 from dreamsim_trainers.experience_data import (
@@ -46,9 +49,10 @@ from dreamsim_trainers.experience_data import (
     names_of,
     samples,
 )
-from dreamsim_trainers.renaming import WORDS, carried_names
+from dreamsim_trainers.renaming import WORDS, carried_names, kind_of
 from dreamsim_trainers.task_writing_data import TaskWriting, task_writing_samples
 from dreamsim_trainers.tokenizer import NEWLINE, PAD, UNKNOWN, train_tokenizer
+from dreamsim_trainers.vocabulary import extend_vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,6 +69,8 @@ class ExperienceTraining:
     """`tiny` for a model from scratch, else a Hugging Face model to fine-tune (directory or hub name)."""
     shape: TinyShape = field(default_factory=TinyShape)
     """Shape of a tiny model."""
+    new_words: bool = False
+    """Whether words of the data that a tiny model's tokenizer would spell become tokens of it."""
     layout: PromptLayout = field(default_factory=PromptLayout)
     """What prompts hold."""
     step_share: float = 0.0
@@ -77,8 +83,12 @@ class ExperienceTraining:
     """Samples of task writing learned besides: below 1 their share of all samples, else their number."""
     tasks: tuple[Task, ...] = ()
     """Real tasks that task writing is learned from, besides those of the episodes."""
+    variants: int = 1
+    """How often each episode is laid out; its names and numbers changed anew each time."""
+    renumber_share: float = 0.0
+    """Share of these in which the numbers of names such as `mug 2` are shuffled within their kind."""
     rename_share: float = 0.0
-    """Share of episodes whose things are renamed; for tiny models."""
+    """Share of these whose things are renamed; for tiny models."""
     rename_keep: tuple[str, ...] = ()
     """Names that keep their meaning and so are never renamed."""
     rename_knowledge: str = ""
@@ -103,6 +113,9 @@ def train_experience_model(
     """
     _check(episodes, pool, wanted)
     model, pretrained = model_and_tokenizer(episodes, wanted.model, wanted.shape, wanted.train)
+    if wanted.new_words:
+        extend_vocabulary(model, pretrained, _texts(episodes), seed=wanted.train.seed)
+        pretrained.save_pretrained(str(wanted.train.output))
     tokenizer = load_tokenizer(str(wanted.train.output))
     made = list(_all_samples(episodes, DemonstrationPool(pool, encoder) if pool else None, tokenizer, wanted))
     provenance = {
@@ -150,17 +163,21 @@ def build_tokenizer(episodes: Sequence[Episode], directory: Path) -> PreTrainedT
 
     carried = carried_names(episodes)
     fixed = [name for name in names_of(episodes) if name not in carried]
-    texts = [" ".join(WORDS)] * 3
-    for episode in episodes[:8000]:
-        texts.append(header(episode.task))
-        for transition, experience in zip(episode.transitions, experiences_of(episode), strict=True):
-            texts.append(transition.action)
-            texts.append(transition_answer(transition, experience.changes))
+    texts = [*[" ".join(WORDS)] * 3, *_texts(episodes)]
     directory.mkdir(parents=True, exist_ok=True)
     trained = train_tokenizer(texts, fixed, frequent_values(episodes))
     wrapped = PreTrainedTokenizerFast(tokenizer_object=trained, pad_token=PAD, unk_token=UNKNOWN, eos_token=END)
     wrapped.save_pretrained(str(directory))
     return wrapped
+
+
+def _texts(episodes: Sequence[Episode]) -> Iterator[str]:
+    """What a model reads and writes of the first 8,000 episodes."""
+    for episode in episodes[:8000]:
+        yield header(episode.task)
+        for transition, experience in zip(episode.transitions, experiences_of(episode), strict=True):
+            yield transition.action
+            yield transition_answer(transition, experience.changes)
 
 
 def frequent_values(episodes: Sequence[Episode], *, at_most: int = 12) -> list[str]:
@@ -238,6 +255,8 @@ def model_and_tokenizer(
 
 
 def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: ExperienceTraining) -> None:
+    if wanted.variants < 1 or not 0 <= wanted.rename_share <= 1 or not 0 <= wanted.renumber_share <= 1:
+        raise ConfigurationError("variants must be at least 1, rename_share and renumber_share from 0 to 1")
     if not episodes:
         raise ConfigurationError("there are no episodes to train on")
     check_folds([*episodes, *pool], wanted.folds)
@@ -250,28 +269,19 @@ def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: Experie
 def _all_samples(
     episodes: Sequence[Episode], pool: DemonstrationPool | None, tokenizer: Tokenizer, wanted: ExperienceTraining
 ) -> list[Sample]:
-    renaming = None
-    if wanted.rename_share:
-        # a name inside the name of a thing that stays ("basket" in "laundry basket") would take that name apart
-        carried = carried_names(episodes, keep=wanted.rename_keep)
-        fixed = " ".join(name for name in names_of(episodes) if name not in carried)
-        renaming = Renaming(
-            share=wanted.rename_share,
-            names=frozenset(name for name in carried if name not in fixed),
-            knowledge=wanted.rename_knowledge,
-            seed=wanted.train.seed,
-        )
-    made = list(
-        samples(
+    made = [
+        sample
+        for variant in range(wanted.variants)
+        for sample in samples(
             episodes,
             tokenizer,
             wanted.layout,
             pool,
             loss_on=wanted.loss_on,
             max_tokens=wanted.max_tokens,
-            renaming=renaming,
+            renaming=_renaming(episodes, wanted, variant),
         )
-    )
+    ]
     if wanted.step_share and wanted.layout.retrieve == "episode":
         generator = np.random.default_rng(wanted.train.seed)
         chosen = [episode for episode in episodes if generator.random() < wanted.step_share]
@@ -290,3 +300,19 @@ def _all_samples(
         tasks = [*(episode.task for episode in episodes), *wanted.tasks]
         made += task_writing_samples(tasks, tokenizer, count, settings)
     return made
+
+
+def _renaming(episodes: Sequence[Episode], wanted: ExperienceTraining, variant: int) -> Renaming | None:
+    if not wanted.rename_share and not wanted.renumber_share:
+        return None
+    # a name inside the name of a thing that stays ("basket" in "laundry basket") would take that name apart
+    carried = carried_names(episodes, keep=wanted.rename_keep)
+    fixed = " ".join(name for name in names_of(episodes) if name not in carried)
+    seed = wanted.train.seed
+    return Renaming(
+        share=wanted.rename_share,
+        names=frozenset(kind_of(name) for name in carried if kind_of(name) not in fixed),
+        knowledge=wanted.rename_knowledge,
+        renumber=wanted.renumber_share,
+        seed=seed_of(seed, "variant", variant) if variant else seed,
+    )

@@ -4,8 +4,9 @@ In: an episode. Out: the same episode with `reasoning` filled in, such as
 `mug 2: in shelf 1; hands: empty; works` or `mug 2: held clean; works; mug in cabinet clean wanted; task solved`.
 
 Always: reasoning names facts before it concludes. First where each thing in the action is according to the states seen
-so far, then what the task asks for, then whether the action works, then what the task has reached. Facts read as in the
-state (`name: value`, or `name: none`). A fact that no state seen so far shows is never named.
+so far, what lies in what is closed now, then whether a thing suits a place (`suits`, `does not suit`: only knowledge of
+things can tell), then whether the action works, then what the task has reached. Facts read as in the state
+(`name: value`, or `name: none`). A fact that no state seen so far shows is never named.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dreamsim_adapters.environments.alfworld.actions import (
     parse_action,
     parse_goal,
 )
+from dreamsim_adapters.environments.alfworld.books import place_of
 from dreamsim_adapters.environments.alfworld.mapping import FAILED
 from dreamsim_adapters.environments.alfworld.seen import Seen
 
@@ -42,9 +44,10 @@ def annotate(episode: Episode) -> Episode:
 def _reason(seen: Seen, goal: Goal | None, before: State, transition: Transition) -> str:
     action, after = parse_action(transition.action), transition.state.elements
     parts = _facts(seen, before, action)
-    if after.get(RESULT) == FAILED:
-        if action.verb == "put" and _could_be_put(before.elements, action):
-            parts.append("does not fit")
+    failed = after.get(RESULT) == FAILED
+    if _hangs_on_kinds(seen, before, action):
+        parts.append("does not suit" if failed else "suits")
+    if failed:
         return "; ".join((*parts, "fails"))
     parts.append("works")
     parts += _progress(goal, action, after)
@@ -70,6 +73,8 @@ def _facts(seen: Seen, before: State, action: Action) -> list[str]:
         facts.append(_fact(elements, action.place))
     if action.verb == "open" and elements.get(action.place) == "closed":
         facts.append("seen" if action.place in seen.listed else "new")
+    if action.verb == "close" and elements.get(action.place) == "open":
+        facts += [f"{name}: {value}" for name, value in elements.items() if place_of(value) == action.place]
     if action.verb in ("take", "use", "inventory"):
         facts.append(f"hands: {_in_hands(elements)}")
     return facts
@@ -106,9 +111,13 @@ def _lies(value: str, place: str, goal: Goal) -> bool:
     return value != rest and (not goal.condition or goal.condition in rest.split())
 
 
-def _could_be_put(elements: Mapping[str, str], action: Action) -> bool:
-    held = is_held(elements.get(action.thing, ""))
-    return held and elements.get(SCENE) == action.place and elements.get(action.place) != "closed"
+def _hangs_on_kinds(seen: Seen, before: State, action: Action) -> bool:
+    """Whether nothing but the kinds of a thing and a place decides if the action works."""
+    elements, at = before.elements, before.scene or ""
+    if action.verb not in ("put", "clean", "heat", "cool") or not is_held(elements.get(action.thing, "")):
+        return False
+    within_reach = action.place == at or seen.together(at, action.place)
+    return within_reach and not (action.verb == "put" and elements.get(action.place) == "closed")
 
 
 def _in_hands(elements: Mapping[str, str]) -> str:
