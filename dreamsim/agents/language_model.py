@@ -8,7 +8,9 @@ Two layouts:
 - windowed (`window=n`): task, the last n steps, the whole present state, admissible actions when shown. For models
   with a chat template, as verl-agent and DreamGym prompt theirs.
 
-Always: every segment is tokenized once; generated ids are kept as they are, never tokenized again.
+Always: every segment is tokenized once; generated ids are kept as they are, never tokenized again. What holds no
+action after the allowed number of outputs is a decision, too, one that wastes its step: dropped, it would never be
+punished, and a trained policy learns to write nothing wherever it would lose.
 """
 
 from __future__ import annotations
@@ -19,10 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamsim.errors import PolicyError
 from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.records.completion import Completion, Decision, GenerationRequest, Sampling, empty_ids
-from dreamsim.records.state import State, StateMemory, changes
+from dreamsim.records.state import NO_ACTION, State, StateMemory, changes
 from dreamsim.records.task import Task
 from dreamsim.records.text import ACTION, END, STATE, TASK, joined, plain
 from dreamsim.runtime.seeds import seed_of
@@ -44,8 +45,8 @@ class PolicySettings:
     """Sampling temperature; 0 is greedy."""
     top_p: float = 1.0
     """Nucleus sampling."""
-    samples: int = 3
-    """Outputs asked for until one holds an action."""
+    samples: int = 1
+    """Outputs asked for until one holds an action. Above 1 the trainer never sees those that held none."""
     max_action_characters: int = 300
     """A longer action is none."""
     head: NDArray[np.int32] = field(default_factory=empty_ids)
@@ -149,28 +150,25 @@ class LanguageModelActor:
         self._last: Decision | None = None
 
     async def act(self, state: State, admissible: Sequence[str]) -> Decision:
-        """Decide on the next action.
+        """Decide on the next action; the decision's action is empty if no output held one.
 
         Raises:
-            PolicyError: no output held an action.
             EngineError, ContextOverflowError: the engine failed.
         """
         if self._last is not None:
             kept = self._last.completion.token_ids if self._last.completion is not None else None
-            self._prompt.append(self._last.action, state, kept)
+            self._prompt.append(self._last.action or NO_ACTION, state, kept)
         prompt = self._prompt.ask(admissible)
-        problem = ""
-        for attempt in range(self._policy._settings.samples):
+        attempt = 0
+        completion = await self._generate(prompt, attempt)
+        thought, action = self._parse(completion)
+        while not action and attempt + 1 < self._policy._settings.samples:
+            attempt += 1
             completion = await self._generate(prompt, attempt)
-            try:
-                thought, action = self._parse(completion)
-            except PolicyError as error:
-                problem = str(error)
-                continue
-            self._step += 1
-            self._last = Decision(action=action, thought=thought, prompt_token_ids=prompt, completion=completion)
-            return self._last
-        raise PolicyError(f"no action in {self._policy._settings.samples} samples; the last: {problem}")
+            thought, action = self._parse(completion)
+        self._step += 1
+        self._last = Decision(action=action, thought=thought, prompt_token_ids=prompt, completion=completion)
+        return self._last
 
     async def _generate(self, prompt: NDArray[np.int32], attempt: int) -> Completion:
         settings = self._policy._settings
@@ -185,26 +183,17 @@ class LanguageModelActor:
         return await self._policy._engine.generate(request)
 
     def _parse(self, completion: Completion) -> tuple[str, str]:
-        settings = self._policy._settings
-        if completion.finish_reason == "length":
-            raise PolicyError(f"the decision is longer than {settings.max_tokens} tokens")
+        if completion.finish_reason == "length":  # cut off, so the action may be, too
+            return "", ""
         written = self._policy._tokenizer.decode(completion.token_ids)
-        return parse_decision(written, settings)
+        return parse_decision(written, self._policy._settings)
 
 
 def parse_decision(written: str, settings: PolicySettings) -> tuple[str, str]:
-    """Thought and action in what a policy wrote.
-
-    Raises:
-        PolicyError: there is no action, an empty one or one that is too long.
-    """
+    """Thought and action in what a policy wrote; the action is empty if there is none, or one that is too long."""
     thought, tag, rest = ("", ACTION, written) if settings.begin_action else written.rpartition(ACTION)
     if not tag:
-        raise PolicyError(f"no {ACTION} in what the policy wrote")
+        return "", ""
     first = rest.partition(END)[0].partition("</action>")[0].strip().split("\n")[0]
     action = " ".join(first.split())
-    if not action:
-        raise PolicyError("the action is empty")
-    if len(action) > settings.max_action_characters:
-        raise PolicyError(f"the action is longer than {settings.max_action_characters} characters")
-    return thought.strip(), action
+    return thought.strip(), action if len(action) <= settings.max_action_characters else ""

@@ -118,6 +118,10 @@ def check_trainable(settings: Settings) -> None:
         raise ConfigurationError(
             "policy.top_p below 1 makes the engine's log-probabilities those of another distribution: set it to 1"
         )
+    if policy.samples > 1:
+        raise ConfigurationError(
+            "policy.samples above 1 hides from the trainer what the policy wrote in vain: set it to 1 to train"
+        )
     if settings.one_engine and lora is None:
         raise ConfigurationError(
             "one engine serves policy and experience model, and the experience model would change with the policy: "

@@ -8,6 +8,7 @@ Always:
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
   environment, for the store or in a paused run does not use it up;
+- a decision that holds no action uses up a step in which nothing changes; the environment is not asked;
 - seeds come from the run's seed, the task and the repeat alone, so neighbours change nothing.
 """
 
@@ -29,8 +30,10 @@ from dreamsim.errors import (
     TruncationError,
 )
 from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
+from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.records.quality import trust_scores
+from dreamsim.records.state import NO_ACTION, State, after_nothing
 from dreamsim.runtime.boundary import Boundary, Failure
 from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.seeds import seed_of
@@ -212,6 +215,13 @@ class Rollout:
                 decision = await actor.act(state, admissible)
             finally:
                 acting.leave(entered)
+            if not decision.action:
+                telemetry.counters["wasted_steps"] += 1
+                state = after_nothing(state)
+                transitions.append(wasted_step(state, admissible, decision))
+                telemetry.stepped(source)
+                await anyio.lowlevel.checkpoint()
+                continue
             live.station = "environment"
             live.since = entered = stepping.enter()
             try:
@@ -243,3 +253,10 @@ class Rollout:
         live.station, live.since = PAUSED, self._telemetry.clock.monotonic()
         await self._gate.wait()
         limit.deadline = anyio.current_time() + left
+
+
+def wasted_step(state: State, admissible: tuple[str, ...], decision: Decision) -> Transition:
+    """The transition of a decision without an action; `state` is the one after it."""
+    return Transition(
+        action=NO_ACTION, state=state, reward=0.0, outcome="running", admissible=admissible, decision=decision
+    )

@@ -97,7 +97,7 @@ class Decision:
     """What a policy decided at one step, with all a trainer needs to learn from it."""
 
     action: str
-    """The action as the environment gets it."""
+    """The action as the environment gets it; empty if what was written holds none, and then the step is wasted."""
     thought: str = ""
     """What the policy wrote before the action, if it thinks aloud."""
     prompt_token_ids: NDArray[np.int32] = field(default_factory=empty_ids)

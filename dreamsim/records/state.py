@@ -23,6 +23,10 @@ SCENE = "at"
 RESULT = "result"
 GONE = "gone"
 HELD = "held"
+NO_ACTION = "(no action)"
+"""Stands for the action in a step that the policy wasted: what it wrote held none."""
+WASTED = "no action"
+"""What such a step returns."""
 
 
 def split_line(line: str) -> tuple[str, str]:
@@ -128,6 +132,11 @@ class StateMemory:
         """Remember `state` as the current one."""
         self._current = state
         self._scenes[state.scene] = state
+
+
+def after_nothing(state: State) -> State:
+    """The state after a step without an action: as it was, and `result` says so."""
+    return State.from_elements({**state.elements, RESULT: WASTED})
 
 
 def is_held(value: str) -> bool:

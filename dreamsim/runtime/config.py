@@ -161,7 +161,9 @@ class PolicySection(RoleSection):
     max_tokens: OptionalInt = setting(
         None, "longest decision, thought included; default: as trained, else 512", unit="tokens", ge=1
     )
-    samples: int = setting(3, "most answers asked for one step before the episode fails", unit="answers", ge=1)
+    samples: int = setting(
+        1, "most answers asked for one step until one holds an action; then the step is wasted", unit="answers", ge=1
+    )
     window: OptionalInt = setting(
         None,
         "past steps shown; -1 shows all, as one growing prompt; default: as trained, else 2",

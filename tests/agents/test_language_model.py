@@ -5,9 +5,8 @@ import pytest
 
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings, parse_decision
 from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
-from dreamsim.errors import PolicyError
 from dreamsim.records.completion import GenerationRequest
-from dreamsim.records.state import State
+from dreamsim.records.state import State, after_nothing
 from dreamsim.records.task import Task
 
 pytestmark = pytest.mark.anyio
@@ -60,18 +59,30 @@ async def test_a_window_shows_the_last_steps_and_the_whole_state() -> None:
 
 
 async def test_an_answer_without_an_action_is_sampled_again() -> None:
-    clone, requests = policy(PolicySettings(), "hm", "<action> wait")
+    clone, requests = policy(PolicySettings(samples=2), "hm", "<action> wait")
     assert (await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())).action == "wait"
     assert requests[0].seed != requests[1].seed
 
 
-async def test_no_action_in_all_samples_is_an_error() -> None:
-    clone, _ = policy(PolicySettings(samples=2), "hm")
-    with pytest.raises(PolicyError, match="2 samples"):
-        await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())
+async def test_the_last_sample_is_the_decision_also_without_an_action() -> None:
+    clone, requests = policy(PolicySettings(samples=2), "hm")
+    decision = await clone.actor(TASK, episode_id="e", seed=0).act(FIRST, ())
+    assert decision.action == ""
+    assert decision.completion is not None
+    assert len(requests) == 2
+
+
+async def test_what_held_no_action_stays_in_a_growing_prompt_as_it_was_written() -> None:
+    clone, requests = policy(GROWING, "\n<end>", "wait<end>")
+    actor = clone.actor(TASK, episode_id="e", seed=0)
+    first = await actor.act(FIRST, ())
+    await actor.act(after_nothing(FIRST), ())
+    assert first.completion is not None
+    before = np.concatenate([first.prompt_token_ids, first.completion.token_ids])
+    assert np.array_equal(requests[1].prompt_token_ids[: len(before)], before)
+    assert TOKENIZER.decode(requests[1].prompt_token_ids).endswith("<state>\nresult: no action\n<action> ")
 
 
 @pytest.mark.parametrize("written", ["<action> ", "<action> \n<end>", "no tag", "<action> " + "x" * 400])
-def test_what_is_no_action_is_refused(written: str) -> None:
-    with pytest.raises(PolicyError):
-        parse_decision(written, PolicySettings())
+def test_what_is_no_action_is_told_by_an_empty_one(written: str) -> None:
+    assert parse_decision(written, PolicySettings())[1] == ""

@@ -88,6 +88,7 @@ def test_an_adapter_is_tested_on_its_model(tmp_path: Path) -> None:
         (["--policy.engine", "scripted", "--experience.engine", "scripted"], "a scripted policy learns nothing"),
         (["--policy.url", "http://localhost:1/v1", "--policy.model", "m"], "cannot be sent to a server"),
         (["--policy.top_p", "0.9"], "policy.top_p below 1"),
+        (["--policy.samples", "2"], "policy.samples above 1"),
         (["--policy.model", "a/b", "--experience.model", "a/b"], "one engine serves policy and experience model"),
         (["--train.real_share", "1.5"], "from 0 .all dreamed. to 1"),
         (["--train.group_size", "1"], "compared with nothing"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -14,8 +14,9 @@ import pytest
 from dreamsim.errors import ConfigurationError, EngineError
 from dreamsim.flow.rollout import Rollout, RolloutSettings
 from dreamsim.protocols import Assignment, Environment, EpisodeSession, Policy
+from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, Source, Transition
-from dreamsim.records.state import State
+from dreamsim.records.state import NO_ACTION, State
 from dreamsim.records.task import Task
 from dreamsim.runtime.clock import VirtualClock
 from dreamsim.runtime.telemetry import Telemetry
@@ -266,3 +267,40 @@ def _raise(task: Task) -> tuple[str, ...]:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         RolloutSettings(run="r", **settings)  # type: ignore[arg-type]
+
+
+class _Silent:
+    """Follows the gold path of `TASK`, but every other decision holds no action."""
+
+    name = "silent-1"
+
+    def actor(self, task: Task, *, episode_id: str, seed: int) -> _SilentActor:
+        return _SilentActor()
+
+
+class _SilentActor:
+    def __init__(self) -> None:
+        self._turn = 0
+
+    async def act(self, state: State, admissible: Sequence[str]) -> Decision:
+        self._turn += 1
+        return Decision(action="" if self._turn % 2 else GOLD[self._turn // 2 - 1])
+
+
+@pytest.mark.anyio
+async def test_a_decision_without_an_action_wastes_its_step_and_the_environment_is_not_asked() -> None:
+    telemetry = Telemetry()
+    rollout = Rollout(
+        environment=ScriptedEnvironment(),
+        policy=_Silent(),
+        settings=RolloutSettings(run="r"),
+        telemetry=telemetry,
+    )
+    episode = await rollout.play(Assignment(task=TASK), telemetry.admitted("e", TASK.key))
+    assert episode.outcome == "success"
+    assert [step.action for step in episode.transitions[1::2]] == list(GOLD)
+    first = episode.transitions[0]
+    assert first.decision is not None
+    assert (first.action, first.reward) == (NO_ACTION, 0)
+    assert first.state.elements == {**TASK.first_state.elements, "result": "no action"}
+    assert telemetry.counters["wasted_steps"] == len(GOLD)
