@@ -173,6 +173,26 @@ class ExperienceIndex:
                 old.unlink()
         self.unsaved = 0
 
+    def disagreement(self, connection: sqlite3.Connection, *, sample: int | None) -> str | None:
+        """How the index differs from the rows up to `last_row`, or None if it does not; encodes texts again.
+
+        Args:
+            sample: so many steps are looked at, evenly spread; None looks at all.
+        """
+        rows = [row for row in connection.execute(_OLD_ROWS, (self.last_row,)) if row[2] in self.admission]
+        apart = 1 if sample is None else max(1, len(rows) // max(1, sample))
+        statement = "SELECT state, action FROM steps WHERE id = ?"
+        for row, hashed, _, _, *name in rows[::apart]:
+            state, action = connection.execute(statement, (row,)).fetchone()
+            partition = self._partitions.get(PartitionName(*name))
+            kept = None if partition is None else partition.vector(hashed)
+            if kept is None:
+                return f"step {row} cannot be found"
+            vector = rounded(self.encoder.encode([embedding_text(tuple(json.loads(state)), action)]))[0]
+            if not np.array_equal(kept, vector):
+                return f"step {row} has the vector of another text"
+        return None
+
     def _made_with(self) -> dict[str, Any]:
         """What a saved index must have been made with to be of use."""
         return {

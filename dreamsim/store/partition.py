@@ -108,6 +108,11 @@ class Partition:
         """The usearch index, with slots as keys."""
         return self._graph
 
+    def vector(self, text_hash: int) -> NDArray[np.float32] | None:
+        """The rounded vector of a text, by its hash; None if it has none."""
+        slot = self._slots.get(text_hash)
+        return None if slot is None or slot >= self.size else self._vectors[slot].astype(np.float32)
+
     def note(self, text_hash: int, step: int, task: int, episode: int) -> bool:
         """A step with this text exists. Returns whether the text is new, in which case `add` must follow."""
         slot = self._slots.get(text_hash)

@@ -9,6 +9,7 @@ In: `ExperienceQuery`s from many tasks. Out: `Experience`s. Always:
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,6 +77,7 @@ class IndexService:
         self._connection: sqlite3.Connection | None = None
         self._loaded = False
         self._limiter = anyio.CapacityLimiter(1)
+        self._turn = threading.Lock()
         self._waiting: list[_Request] = []
         self._asked = anyio.Event()
         self._extendable = anyio.Event()
@@ -168,7 +170,7 @@ class IndexService:
         with anyio.CancelScope(shield=True):
             await self._ended.wait()
         with anyio.move_on_after(deadline_s, shield=True):
-            # Waits for the limiter, and so for an abandoned call to come back.
+            # Waits for its turn, and so for an abandoned call to come back.
             await self._in_thread(self._save_and_close)
 
     async def _extend(self) -> None:
@@ -231,9 +233,15 @@ class IndexService:
             self._extendable.set()
 
     async def _in_thread(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        # Abandoned on cancellation, because an encoder may wait for a network; the limiter stays taken until it
-        # comes back, so nothing else touches the index meanwhile.
-        return await anyio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._limiter)
+        # Abandoned on cancellation, because an encoder may wait for a network. The limiter is given back then, though
+        # the thread goes on: the lock, which the thread holds, keeps everybody else from the index meanwhile.
+        return await anyio.to_thread.run_sync(
+            self._alone, function, *arguments, abandon_on_cancel=True, limiter=self._limiter
+        )
+
+    def _alone(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        with self._turn:
+            return function(*arguments)
 
     def _load(self) -> sqlite3.Connection:
         """Open the database and take over the saved index, at the first call that succeeds."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio.to_thread
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dreamsim.errors import RetrievalError
+from dreamsim.store.index import ExperienceIndex
 from dreamsim.store.store import open_store
 from tests.store.samples import CountingEncoder, ids_of, make_episode, query_like
 
@@ -177,6 +181,40 @@ async def test_an_encoder_that_is_unreachable_when_the_store_is_opened_can_come_
         encoder.broken = False
         assert await ids_of(store, query_like(4)) == answer
         assert store.statistics().index_rebuilt is None
+
+
+class UnhurriedEncoder(CountingEncoder):
+    """Encodes until somebody saves the index, or for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.saving = threading.Event()
+        self.overlapped = False
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.begun.set()
+        self.overlapped |= self.saving.wait(0.1)
+        return super().encode(texts)
+
+
+async def test_an_index_that_is_being_extended_when_the_store_closes_is_saved_only_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = UnhurriedEncoder()
+    save = ExperienceIndex.save
+
+    def saving(index: ExperienceIndex, directory: Path) -> None:
+        encoder.saving.set()
+        save(index, directory)
+
+    monkeypatch.setattr(ExperienceIndex, "save", saving)
+    async with open_store(path, encoder=encoder) as store:
+        await store.add_durable(make_episode(1))
+        await anyio.to_thread.run_sync(encoder.begun.wait)
+    assert encoder.saving.is_set()
+    assert not encoder.overlapped
+    assert (await reopened(path, CountingEncoder()))[0] is None
 
 
 async def test_an_index_that_cannot_be_saved_is_made_again(path: Path) -> None:
