@@ -29,6 +29,7 @@ error that ends an episode has a stable `kind`, stored with the episode and coun
     |  |- EpisodeTimeoutError    the episode's own time was used up
     |  |- EpisodeCancelledError  cancelled from outside, or by a foreign cancellation
     |  `- UnexpectedError        a bug or a foreign exception, caught at the episode boundary
+    |- TooManyFailuresError      more episodes failed than the run's failure policy allows
     `- EpisodeFinishedError      a step was asked of a finished episode (the caller's bug)
 """
 
@@ -194,6 +195,10 @@ class UnexpectedError(EpisodeError):
     """A bug or a foreign exception, caught at the episode boundary and kept as data."""
 
     kind = "unexpected"
+
+
+class TooManyFailuresError(DreamsimError):
+    """More episodes failed than the run's failure policy allows; what was played is stored."""
 
 
 class EpisodeFinishedError(DreamsimError):

@@ -36,6 +36,9 @@ ADMIT_AT_ONCE = 16
 """Episodes admitted before others get a turn: a burst of thousands would stall the loop."""
 STORE_SECONDS = 60.0
 """A sink that does not take an episode within this time counts as dead."""
+STORE_TRIES = 4
+"""Tries to store an episode, in equal shares of that time: a store that fails once may take it the next time."""
+STORE_BACKOFF_S = 0.05
 LAST_STORE_SECONDS = 5.0
 """The same, once the run is being cancelled."""
 MOST_BEGUN = 3
@@ -280,8 +283,10 @@ class Collector:
         if caught.failure is not None:  # the books could not be kept: the run cannot go on
             self._blame(caught, f"the task of episode {flight.id}")
             self.cancel()
-        elif self._rollout.dead_engine is not None:
-            self._fail(self._rollout.dead_engine)
+        elif self._rollout.halt is not None:
+            self._fail(self._rollout.halt)
+            if self._rollout.cut:
+                self.cancel()
         self._slots.give()
         self.refill()
 
@@ -332,21 +337,27 @@ class Collector:
 
     async def _store(self, sink: EpisodeSink, episode: Episode) -> None:
         station = self._telemetry.station("store")
-        # Twice, because a foreign cancellation may hit the first try; adding is idempotent.
-        for _ in range(2):
-            scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._store_seconds)
+        problem: Exception | None = None
+        for failures in range(STORE_TRIES):  # adding is idempotent
+            scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._store_seconds / STORE_TRIES)
             self._storing.add(scope)
             entered = station.enter()
             try:
                 with scope:
+                    if failures:
+                        self._telemetry.counters["store_retried"] += 1
+                        await anyio.sleep(STORE_BACKOFF_S * 2**failures)
                     await sink.add(episode)
                     return
             except anyio.get_cancelled_exc_class():
-                continue
+                continue  # a foreign one: our own do not come through the shield
+            except Exception as error:  # noqa: BLE001 - raised below when the tries are used up
+                problem = error
             finally:
                 station.leave(entered)
                 self._storing.discard(scope)
-            break
+        if problem is not None:
+            raise problem
         raise StoreError(
             f"the store did not take episode {episode.id} within {self._store_seconds:g} s: "
             "see whether its disk is full or another process holds its lock"

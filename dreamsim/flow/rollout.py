@@ -23,7 +23,7 @@ import anyio.lowlevel
 
 from dreamsim.errors import (
     ConfigurationError,
-    EngineError,
+    DreamsimError,
     EnvironmentFailure,
     EpisodeCancelledError,
     EpisodeTimeoutError,
@@ -92,11 +92,13 @@ class Rollout:
         self._gate = Gate() if gate is None else gate
         self._acting = telemetry.station("policy")
         self._stepping = telemetry.station("environment")
-        self.dead_engine: EngineError | None = None
-        """Set once an episode found an engine dead: no later episode can succeed."""
+        self.halt: DreamsimError | None = None
+        """Why nothing more should be begun, if anything says so: an engine is dead, no later episode can succeed."""
+        self.cut = False
+        """Whether what is being played is to be cut off as well, once there is a reason."""
 
-    async def play(self, assignment: Assignment, live: LiveEpisode) -> Episode:
-        """Play one episode. Never raises for what the episode did.
+    async def play(self, assignment: Assignment, live: LiveEpisode, *, attempt: int = 0) -> Episode:
+        """Play one episode; each further `attempt` at it has seeds of its own. Never raises for what the episode did.
 
         A cancellation of a scope around the call ends the episode with kind `cancelled` and is not raised
         here; anyio raises it again at the caller's next checkpoint, so shield what keeps the episode.
@@ -107,10 +109,10 @@ class Rollout:
         ended: list[EpisodeOutcome] = []
         limit = anyio.CancelScope()
         with Boundary() as caught, limit:
-            await self._play(assignment, live, limit, transitions, ended)
+            await self._play(assignment, live, attempt, limit, transitions, ended)
         failure = caught.failure
         if failure is not None and failure.dead_engine is not None:
-            self.dead_engine = failure.dead_engine
+            self.halt = failure.dead_engine
         if ended:
             if failure is not None:
                 self._telemetry.counters["session_close_failed"] += 1
@@ -178,15 +180,19 @@ class Rollout:
         self,
         assignment: Assignment,
         live: LiveEpisode,
+        attempt: int,
         limit: anyio.CancelScope,
         transitions: list[Transition],
         ended: list[EpisodeOutcome],
     ) -> None:
         settings, task = self.settings, assignment.task
-        seed = seed_of(settings.seed, task.key, assignment.repeat)
-        opened = self._environment.session(task, episode_id=live.id, seed=seed_of(seed, "environment"))
+        seed, id = seed_of(settings.seed, task.key, assignment.repeat), live.id
+        if attempt:
+            # The same draws could fail the same way, and what the last try left behind may still bear its name.
+            seed, id = seed_of(seed, "attempt", attempt), f"{id}.{attempt}"
+        opened = self._environment.session(task, episode_id=id, seed=seed_of(seed, "environment"))
         async with opened as session:
-            actor = self._policy.actor(task, episode_id=live.id, seed=seed_of(seed, "policy"))
+            actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
             if settings.episode_seconds is not None:
                 limit.deadline = anyio.current_time() + settings.episode_seconds
             ended.append(await self._steps(session, actor, live, limit, transitions))

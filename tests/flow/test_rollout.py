@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from dreamsim.errors import ConfigurationError, EngineError
+from dreamsim.errors import ConfigurationError, DreamsimError, EngineError
 from dreamsim.flow.rollout import Rollout, RolloutSettings
 from dreamsim.protocols import Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.completion import Decision
@@ -245,7 +245,7 @@ def test_a_cancellation_from_around_is_recorded_and_goes_on() -> None:
 
 
 def test_a_dead_engine_is_remembered() -> None:
-    async def main() -> EngineError | None:
+    async def main() -> DreamsimError | None:
         telemetry = Telemetry()
         rollout = Rollout(
             environment=ScriptedEnvironment(),
@@ -254,7 +254,7 @@ def test_a_dead_engine_is_remembered() -> None:
             telemetry=telemetry,
         )
         await rollout.play(Assignment(task=TASK), telemetry.admitted("x", TASK.key))
-        return rollout.dead_engine
+        return rollout.halt
 
     assert in_virtual_time(main) is not None
 
