@@ -5,24 +5,28 @@ Always:
 - Tries are bounded; the waits between them grow, are spread by a named seed, and obey `Retry-After`.
 - Cancelling a call closes its connection, which is how a server learns that nobody waits.
 - The key comes from the environment, goes into one header, and into no message.
+- Certificates are verified, redirections are not followed, and an answer has at most `limits.ANSWER_BYTES` bytes.
 """
 
 from __future__ import annotations
 
 import email.utils
-import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
+import structlog
+from anyio import to_thread
+from pydantic import SecretStr
 
 from dreamsim.errors import EngineError
+from dreamsim.records import limits
+from dreamsim.records.strict_json import parse_json
+from dreamsim.runtime.addresses import is_near, key_of
 from dreamsim.runtime.guard import guarded
 from dreamsim.runtime.seeds import generator
 
@@ -31,6 +35,10 @@ AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 NEVER: Final = frozenset({401, 403, 404, 405})
 """Statuses that every later request will get too."""
 SHOWN: Final = 300
+PARSED_HERE: Final = 2**17
+"""Bytes of JSON parsed on the event loop, in a millisecond; longer answers are parsed by a thread."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,7 @@ class JsonClient:
         self,
         session: aiohttp.ClientSession,
         url: str,
-        key: str | None,
+        key: SecretStr | None,
         retries: Retries,
         on_retry: Callable[[], None] | None,
     ) -> None:
@@ -128,7 +136,9 @@ class JsonClient:
                 return _Failure(error=error, asked_s=asked_wait(refused.retry_after))
             raise error from None
         except aiohttp.ClientSSLError as problem:
-            raise EngineError(f"{url}: no secure connection: {self._shown(problem)}", recoverable=False) from None
+            advice = "an authority of your own is named by SSL_CERT_FILE=FILE.pem"
+            said = f"{url}: no secure connection: {self._shown(problem)}; {advice}"
+            raise EngineError(said, recoverable=False) from None
         except aiohttp.InvalidURL:
             raise EngineError(f"{url} is not an address", recoverable=False) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -142,20 +152,36 @@ class JsonClient:
             if response.status != 200:
                 text = (await response.content.read(4096)).decode("utf-8", "replace")
                 raise _RefusedError(response.status, text, response.headers.get("Retry-After"))
-            raw = await response.read()
+            raw = await _bounded(response, url)
         if as_text:
             return raw.decode("utf-8", "replace")
         try:
-            return json.loads(raw)
-        except ValueError:
+            return parse_json(raw) if len(raw) <= PARSED_HERE else await to_thread.run_sync(parse_json, raw)
+        except ValueError as problem:
             shown = self._shown(raw[:SHOWN].decode("utf-8", "replace"))
-            raise EngineError(f"{url} answered with something that is not JSON: {shown!r}") from None
+            raise EngineError(f"{url} answered with something that {problem}: {shown!r}") from None
 
     def _shown(self, said: object) -> str:
         text = " ".join(str(said).split())
-        if self._key:
-            text = text.replace(self._key, "[key]")
-        return text[:SHOWN]
+        if self._key is not None:
+            text = text.replace(self._key.get_secret_value(), "[key]")
+        return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:SHOWN])
+
+
+async def _bounded(response: aiohttp.ClientResponse, url: str) -> bytes:
+    """The whole answer, decompressed.
+
+    Raises:
+        EngineError: it is too long.
+    """
+    parts: list[bytes] = []
+    left = limits.ANSWER_BYTES
+    async for part in response.content.iter_any():
+        left -= len(part)
+        if left < 0:
+            raise EngineError(f"{url} answered with more than {limits.ANSWER_BYTES:,} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 class _RefusedError(Exception):
@@ -176,10 +202,10 @@ def asked_wait(retry_after: str | None) -> float | None:
         pass
     try:
         moment = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
+        # A date of the server's clock: the real time of day, which no test clock moves.
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, IndexError):  # the parser lets all of them out
         return None
-    # A date of the server's clock: the real time of day, which no test clock moves.
-    return max(0.0, moment.timestamp() - time.time())
 
 
 @asynccontextmanager
@@ -195,14 +221,19 @@ async def open_json_client(
     """A client with at most `connections` connections, closed when the context is left.
 
     Reading has no time limit: an answer takes as long as the server's queue is, and the episode has its own.
+    Certificates are verified against those of the system, or of the file that SSL_CERT_FILE names.
+
+    Raises:
+        ConfigurationError: the variable holds something that is no key.
     """
-    key = os.environ.get(key_variable) or None
+    key = key_of(key_variable)
+    if key is not None and url.startswith("http:") and not is_near(url):
+        log.warning("engine.key_unencrypted", url=url, advice=f"use https, or unset {key_variable}")
     connector = aiohttp.TCPConnector(limit=connections, ttl_dns_cache=300)
     timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_timeout_s, sock_read=None)
-    headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
     # Proxies of the environment are for servers elsewhere.
-    near = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, trust_env=not near
+        connector=connector, timeout=timeout, headers=headers, trust_env=not is_near(url)
     ) as session:
         yield JsonClient(session, url, key, retries, on_retry)

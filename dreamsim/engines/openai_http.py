@@ -24,13 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.engines.http_adapters import adapter_versions
-from dreamsim.engines.http_answers import finish_reason_of, ids_in_logprobs, logprobs_of
+from dreamsim.engines.http_answers import (
+    count_of,
+    finish_reason_of,
+    ids_in_logprobs,
+    logprobs_of,
+    text_of,
+    token_ids_of,
+)
 from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
 from dreamsim.records.completion import ChatAnswer, Completion, GenerationRequest
 from dreamsim.records.weights import InFlight, WeightsUpdate
+from dreamsim.runtime.addresses import check_server
 
 Dialect = Literal["auto", "vllm", "openai"]
 UNKNOWN_LENGTH: Final = sys.maxsize
@@ -69,6 +77,9 @@ class HttpSettings:
     swapped_adapters: tuple[str, ...] = ()
     """LoRA adapters whose weights come or are replaced while it serves (`engines.http_adapters`). Until it is loaded,
     such a name means the model itself."""
+
+    def __post_init__(self) -> None:
+        check_server(self.url, self.api_key_variable)
 
 
 class HttpEngine:
@@ -140,10 +151,10 @@ class HttpEngine:
         with _understood("completions", self._counters):
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
-            ids = self._token_ids(choice, request)
+            ids = self._token_ids(choice, request, limit)
             reason = finish_reason_of(choice)
             logprobs = logprobs_of(choice, len(ids))
-            cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+            cached = min(prompt, count_of((usage.get("prompt_tokens_details") or {}).get("cached_tokens")))
         if reason == "length" and limit < request.sampling.max_tokens:
             self._counters.failed += 1
             problem = f"the prompt leaves room for {limit} tokens in a context of {self._max_model_len}"
@@ -223,11 +234,11 @@ class HttpEngine:
             choice = answer["choices"][0]
             usage = answer.get("usage") or {}
             said = ChatAnswer(
-                text=choice["message"].get("content") or "",
+                text=text_of(choice["message"].get("content") or "", most=max_tokens),
                 finish_reason=str(choice.get("finish_reason") or ""),
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
-                completion_tokens=int(usage.get("completion_tokens") or 0),
-                model=str(answer.get("model") or self._settings.model),
+                prompt_tokens=count_of(usage.get("prompt_tokens")),
+                completion_tokens=count_of(usage.get("completion_tokens")),
+                model=str(answer.get("model") or self._settings.model)[:200],
             )
         self._counters.answered(prompt=said.prompt_tokens, generated=said.completion_tokens)
         return said
@@ -290,12 +301,13 @@ class HttpEngine:
             body["stop"] = one_each
         return body
 
-    def _token_ids(self, choice: Mapping[str, Any], request: GenerationRequest) -> NDArray[np.int32]:
+    def _token_ids(self, choice: Mapping[str, Any], request: GenerationRequest, most: int) -> NDArray[np.int32]:
         told = choice.get("token_ids")
         if told is None:
             told = ids_in_logprobs(choice)
         if told is not None:
-            return np.array(told, dtype=np.int32)
+            known = None if self._tokenizer is None else self._tokenizer.vocabulary_size
+            return token_ids_of(told, most=most, vocabulary=known)
         if self._settings.require_token_ids:
             raise EngineError(
                 f"{self._settings.url} gives no token ids: take a vLLM server, or allow its text to be tokenized here "
@@ -304,7 +316,7 @@ class HttpEngine:
             )
         if self._tokenizer is None:
             raise EngineError(f"{self._settings.url} gives no token ids, and no tokenizer is here", recoverable=False)
-        ids = self._tokenizer.encode(choice["text"])
+        ids = self._tokenizer.encode(text_of(choice["text"], most=most))
         stops = request.sampling.stop_token_ids
         if choice.get("finish_reason") == "stop" and len(stops) == 1 and stops[0] not in ids[-1:]:
             # Such a server takes the stop out of its answer.
@@ -325,7 +337,7 @@ class _understood:  # noqa: N801 - reads as a phrase: `with _understood(path): .
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._counters.failed += 1
-        if isinstance(error, KeyError | IndexError | TypeError | ValueError | AttributeError):
+        if isinstance(error, LookupError | TypeError | ValueError | AttributeError | OverflowError):
             problem = f"/{self._path} answered in another form ({type(error).__name__}: {error})"
             raise EngineError(problem) from error
 
@@ -356,7 +368,7 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
     ) as client:
         card = await _model_card(client, settings)
         told = card.get("max_model_len")
-        length = settings.max_model_len or (told if isinstance(told, int) else UNKNOWN_LENGTH)
+        length = settings.max_model_len or (told if type(told) is int and told > 0 else UNKNOWN_LENGTH)
         dialect = settings.dialect
         if dialect == "auto":
             dialect = "vllm" if card.get("owned_by") == "vllm" else "openai"
@@ -377,8 +389,8 @@ async def _model_card(client: JsonClient, settings: HttpSettings) -> Mapping[str
     cards = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(cards, list):
         return {}
-    by_name = {card.get("id"): card for card in cards if isinstance(card, dict)}
+    by_name = {card["id"]: card for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)}
     if by_name and settings.model not in by_name:
-        known = ", ".join(sorted(map(str, by_name))[:8])
+        known = ", ".join(name[:100] for name in sorted(by_name)[:8])
         raise ConfigurationError(f"{settings.url} has no model '{settings.model}'; it has {known}")
     return by_name.get(settings.model, {})

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dreamsim.records.episode import Purpose
+from dreamsim.runtime.addresses import checked_address
 from dreamsim.runtime.curriculum_settings import CurriculumSection
 from dreamsim.runtime.setting import (
     Names,
@@ -22,7 +23,9 @@ from dreamsim.runtime.setting import (
     OptionalInt,
     OptionalPath,
     OptionalText,
+    OptionalUrl,
     Section,
+    VariableName,
     none_word,
     setting,
 )
@@ -125,8 +128,10 @@ class RoleSection(Section):
         min_length=1,
     )
     engine: EngineKind = setting("auto", "`auto` is `http` when a url is given, else `vllm` in this process")
-    url: OptionalText = setting(None, "an OpenAI-compatible server, as http://host:8000/v1", pattern=r"^https?://\S+$")
-    api_key_variable: str = setting("OPENAI_API_KEY", "environment variable that holds the server's key, if any")
+    url: OptionalUrl = setting(None, "an OpenAI-compatible server, as http://host:8000/v1")
+    api_key_variable: VariableName = setting(
+        "OPENAI_API_KEY", "environment variable that holds the server's key, if any"
+    )
     require_token_ids: bool = setting(
         True, "refuse a server that gives no token ids; no: tokenize its text here, which cannot be trained on"
     )
@@ -209,11 +214,17 @@ class ExperienceSection(RoleSection):
     balance: BalanceSection = Field(default_factory=BalanceSection)
 
 
+def _checked_encoder(name: str) -> str:
+    if name.startswith(("http:", "https:")):
+        checked_address(name.partition("#")[0])
+    return name
+
+
 class StoreSection(Section):
     """Where episodes are kept."""
 
     path: OptionalPath = setting(None, "a store to use (and share); default: a new one in the run's directory")
-    encoder: str = setting(
+    encoder: Annotated[str, AfterValidator(_checked_encoder)] = setting(
         "lexical",
         "embeds steps for retrieval: `lexical`, `sentence-transformers:NAME` or `https://HOST/v1#NAME`",
         min_length=1,

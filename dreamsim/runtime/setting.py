@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from dreamsim.runtime.addresses import checked_address, checked_variable
 
 
 def split_commas(value: Any) -> Any:
@@ -29,6 +31,16 @@ OptionalInt = Annotated[int | None, BeforeValidator(none_word)]
 OptionalFloat = Annotated[float | None, BeforeValidator(none_word)]
 OptionalFlag = Annotated[bool | None, BeforeValidator(none_word)]
 OptionalText = Annotated[str | None, BeforeValidator(none_word)]
+
+
+def _checked_url(value: str | None) -> str | None:
+    return None if value is None else checked_address(value)
+
+
+OptionalUrl = Annotated[str | None, BeforeValidator(none_word), AfterValidator(_checked_url)]
+"""The address of a server, without keys."""
+VariableName = Annotated[str, AfterValidator(checked_variable)]
+"""An environment variable, by name."""
 
 
 def setting(default: Any, text: str, *, unit: str = "", **limits: Any) -> Any:

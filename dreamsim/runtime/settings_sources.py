@@ -20,11 +20,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from dreamsim.errors import ConfigurationError
+from dreamsim.records.strict_json import read_small
+from dreamsim.runtime.addresses import without_secrets
 from dreamsim.runtime.config import Settings
 
 PREFIX = "DREAMSIM_"
 SWITCHES = ("help", "dry-run")
 """Flags without a value."""
+SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,13 +189,13 @@ def file_values(path: Path) -> dict[str, Given]:
         ConfigurationError: the file is missing, no TOML, or names what does not exist.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        leaves = list(_leaves(tomllib.loads(read_small(path).decode("utf-8")), ""))
     except OSError as error:
         raise ConfigurationError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--config {path}: not TOML: {error}") from error
     values: dict[str, Given] = {}
-    for name, value in _leaves(document, ""):
+    for name, value in leaves:
         key = full_name(name)
         if key is None:
             raise ConfigurationError(unknown(name, str(path)))
@@ -215,6 +219,8 @@ def build(values: Mapping[str, Given]) -> Settings:
     """
     nested: dict[str, Any] = {}
     for name, given in values.items():
+        if not all(text.isprintable() for text in _texts(given.value)):
+            raise ConfigurationError(f"{given.origin}: holds characters that cannot be printed")
         *sections, last = name.split(".")
         table = nested
         for section in sections:
@@ -225,6 +231,14 @@ def build(values: Mapping[str, Given]) -> Settings:
     except ValidationError as error:
         lines = [_problem(problem, values) for problem in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _problem(problem: Any, values: Mapping[str, Given]) -> str:
@@ -240,7 +254,9 @@ def _problem(problem: Any, values: Mapping[str, Given]) -> str:
         return f"{name}: {message}"
     if problem["type"] == "string_pattern_mismatch":
         message = f"not in the expected form: {known[name].field.description}"
-    return f"{given.origin} = {given.value!r}: {message}"
+    if name.endswith("api_key_variable"):  # whoever misunderstood it has written the key there
+        return f"{given.origin}: {message}"
+    return f"{given.origin} = {without_secrets(repr(given.value))[:SHOWN]}: {message}"
 
 
 def load_settings(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from dreamsim.runtime.setting import OptionalPath, OptionalText, Section, setting, split_commas
+from dreamsim.runtime.setting import OptionalPath, OptionalText, OptionalUrl, Section, setting, split_commas
 
 
 def _names_or_none(value: Any) -> Any:
@@ -53,7 +53,7 @@ class VerifySection(Section):
     )
     rules: OptionalPath = setting(None, "rule file for `rules`")
     judge_model: OptionalText = setting(None, "model for `judge`, as the server calls it")
-    judge_url: OptionalText = setting(None, "OpenAI-compatible server for `judge`", pattern=r"^https?://\S+$")
+    judge_url: OptionalUrl = setting(None, "OpenAI-compatible server for `judge`")
     prompts: OptionalPath = setting(None, "directory with the judge's prompts; default: those in the package")
 
     @model_validator(mode="after")

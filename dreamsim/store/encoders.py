@@ -1,23 +1,28 @@
 """Encoders other than the default one, and encoders by name.
 
 In: texts. Out: vectors of length 1. Always: an encoder's name changes whenever its vectors do, so that a search
-index made by another one is rebuilt; encoders block and are called off the event loop.
+index made by another one is rebuilt; encoders block and are called off the event loop. An endpoint's certificate is
+verified, it is not followed elsewhere, and its key is in no name and no message.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
-import os
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.errors import ConfigurationError, MissingExtraError, RetrievalError
 from dreamsim.protocols import Encoder
+from dreamsim.records import limits
+from dreamsim.records.strict_json import parse_json
+from dreamsim.runtime.addresses import check_server, key_of
 from dreamsim.store.lexical import LexicalEncoder
 
 
@@ -67,7 +72,8 @@ class SentenceTransformerEncoder:
             raise MissingExtraError(
                 "sentence-transformers", extra="sentence-transformers", purpose=f"the encoder {model!r}"
             ) from error
-        self._model: Any = SentenceTransformer(model, device=device)
+        # Never code that comes with a model.
+        self._model: Any = SentenceTransformer(model, device=device, trust_remote_code=False)
         self._name = model
         self._dimension = int(self._model.get_sentence_embedding_dimension())
 
@@ -111,7 +117,11 @@ class EndpointEncoder:
             dimension: length of the vectors; found out by one request when not given.
             timeout_s: longest wait for one answer.
             api_key_variable: the environment variable that holds the key, if there is one.
+
+        Raises:
+            ConfigurationError: the address is none, or holds a secret.
         """
+        check_server(url, api_key_variable)
         self._url = url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
         self._model = model
         self._dimension = dimension
@@ -149,20 +159,45 @@ class EndpointEncoder:
 
     def _request(self, texts: list[str]) -> list[list[float]]:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self._api_key_variable):
-            headers["Authorization"] = f"Bearer {key}"
+        key = key_of(self._api_key_variable)
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.get_secret_value()}"
         body = json.dumps({"model": self._model, "input": texts, "encoding_format": "float"}).encode()
         request = urllib.request.Request(self._url, data=body, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                answer = json.load(response)
-            data = sorted(answer["data"], key=lambda item: item["index"])
-            rows = [[float(value) for value in item["embedding"]] for item in data]
+            with _OPENER.open(request, timeout=self._timeout_s) as response:
+                raw = response.read(limits.EMBEDDINGS_BYTES + 1)
+            if len(raw) > limits.EMBEDDINGS_BYTES:
+                raise ValueError(f"more than {limits.EMBEDDINGS_BYTES:,} bytes")
+            data = sorted(parse_json(raw)["data"], key=lambda item: item["index"])
+            rows = [[_finite(value) for value in item["embedding"]] for item in data]
         except urllib.error.HTTPError as error:
-            detail = error.read(500).decode(errors="replace")
-            raise RetrievalError(f"{self._url} answered {error.code}: {detail}") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RetrievalError(f"{self._url} gave no embeddings: {error!r}") from error
+            with error:
+                detail = error.read(500).decode(errors="replace")
+            if key is not None:
+                detail = detail.replace(key.get_secret_value(), "[key]")
+            raise RetrievalError(f"{self._url} answered {error.code}: {detail!r}") from None
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+            raise RetrievalError(f"{self._url} gave no embeddings: {str(error)!r:.300}") from None
         if len(rows) != len(texts):
             raise RetrievalError(f"{self._url} gave {len(rows)} embeddings for {len(texts)} texts")
         return rows
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or isinstance(value, str | bool):
+        raise ValueError("an embedding that is not made of finite numbers")
+    return number
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirection would take the key to wherever it points."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Stay)
