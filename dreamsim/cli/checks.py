@@ -37,7 +37,12 @@ class Check:
 
 def check_settings(settings: Settings) -> list[Check]:
     """Every check. Blocks: reads files."""
-    return [*_directory(settings), *_models(settings), *_packages(settings), *_data(settings), *_trust(settings)]
+    return [*_directory(settings), *check_parts(settings)]
+
+
+def check_parts(settings: Settings) -> list[Check]:
+    """What a run is made of, wherever it is kept. Blocks: reads files."""
+    return [*_models(settings), *_packages(settings), *_data(settings), *_trust(settings)]
 
 
 def _directory(settings: Settings) -> Iterator[Check]:

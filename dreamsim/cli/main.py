@@ -45,6 +45,7 @@ VERBS = (
         module="dreamsim.cli.transfer",
         entry="import_main",
     ),
+    Verb(name="doctor", text="say what is wrong here, and what to do", module="dreamsim.cli.doctor"),
     Verb(name="export", text="write stored episodes as JSONL", module="dreamsim.cli.transfer", entry="export_main"),
     Verb(name="train", text="train a policy on dreamed and real episodes", module="dreamsim.cli.train"),
     Verb(name="evaluate", text="measure a policy on held-out games", module="dreamsim.cli.evaluate"),

@@ -12,6 +12,30 @@ from pathlib import Path
 from dreamsim.errors import StoreError, StoreLockedError
 
 
+def lock_path(path: Path) -> Path:
+    """The lock file of the store at `path`."""
+    return path.with_name(path.name + ".lock")
+
+
+def writing_process(path: Path) -> str | None:
+    """The process that writes to the store at `path`, as its lock says; None if nobody does. Changes nothing."""
+    try:
+        descriptor = os.open(lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+
+
 class WriterLock:
     """The right to write to a store; `release` gives it up."""
 
@@ -24,15 +48,14 @@ class WriterLock:
             StoreLockedError: another process, or another part of this one, is writing to the store.
             StoreError: the lock file cannot be made.
         """
-        lock_path = path.with_name(path.name + ".lock")
         try:
-            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"cannot write beside {path}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            holder = _holder(descriptor)
             os.close(descriptor)
             advice = "stop it, choose another store, or open read-only"
             raise StoreLockedError(f"{path} is being written to by process {holder}: {advice}") from error
