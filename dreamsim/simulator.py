@@ -11,7 +11,7 @@ Always:
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from dreamsim.errors import ConfigurationError, UsageError
+from dreamsim.flow.adapting import Adaptation
 from dreamsim.flow.collector import Collector
+from dreamsim.flow.control import RunControl
 from dreamsim.flow.rollout import Rollout, RolloutSettings
-from dreamsim.protocols import Environment, EpisodeSink, Policy, TaskSource
+from dreamsim.protocols import Environment, EpisodeSink, LoadTelling, Policy, TaskSource
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.telemetry import Telemetry
@@ -88,6 +90,9 @@ class Simulator:
         stuck_seconds: float = STUCK_SECONDS,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
+        engines: Iterable[object] = (),
+        requeue: bool = True,
+        control: RunControl | None = None,
     ) -> None:
         """Nothing starts before `async with`.
 
@@ -107,6 +112,10 @@ class Simulator:
             stuck_seconds: an episode that waits this long for one thing is named in `Snapshot.stuck`.
             clock: tells the time; the machine's if left out. Not together with `telemetry`.
             telemetry: counts what happens; a new one if left out.
+            engines: what episodes ask. While those that tell their load are under pressure fewer than `concurrency`
+                episodes are alive (`flow.concurrency` says how many); without them it is always `concurrency`.
+            requeue: whether the youngest episodes may then be cut off and played again later.
+            control: pauses the run, lowers its limit, ends episodes; of one's own if several simulators are one run.
 
         Raises:
             ConfigurationError: a value makes no sense; the message names it.
@@ -119,6 +128,10 @@ class Simulator:
             raise ConfigurationError("give clock or telemetry, not both: a telemetry has its own clock")
         self.telemetry: Telemetry = Telemetry(clock=clock) if telemetry is None else telemetry
         """What happens in the run: `simulator.telemetry.snapshot()`."""
+        self.control: RunControl = RunControl(self.telemetry) if control is None else control
+        """Pauses the run, lowers its limit, ends episodes."""
+        self._engines = tuple(engine for engine in engines if isinstance(engine, LoadTelling))
+        self._requeue = requeue
         self._settings = RolloutSettings(
             run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds, generation=generation
         )
@@ -149,6 +162,7 @@ class Simulator:
             policy=self._policy,
             settings=self._settings,
             telemetry=self.telemetry,
+            gate=self.control.gate,
         )
         self._collector = Collector(
             rollout=rollout,
@@ -157,9 +171,23 @@ class Simulator:
             concurrency=self._concurrency,
             buffer=self._buffer,
             finished=self._finished,
+            gate=self.control.gate,
         )
-        self._group.start_soon(self._collector.run, self._tasks if tasks is None else tasks, name="dreamsim collector")
+        played = self._tasks if tasks is None else tasks
+        self._group.start_soon(self._collect, self._collector, played, name="dreamsim collector")
+        if self._engines:
+            adaptation = Adaptation(
+                self._engines, telemetry=self.telemetry, gate=self.control.gate, requeue=self._requeue
+            )
+            self._group.start_soon(adaptation.run, self._collector, name="dreamsim adaptation")
         return EpisodeStream(self._collector)
+
+    async def _collect(self, collector: Collector, tasks: TaskSource) -> None:
+        self.control.attach(collector)
+        try:
+            await collector.run(tasks)
+        finally:
+            self.control.detach(collector)
 
     async def stop(self, *, drain_seconds: float = 5.0) -> None:
         """Admit nothing more, give what runs `drain_seconds` to end, then cancel it; all of it is stored.

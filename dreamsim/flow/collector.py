@@ -22,7 +22,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from dreamsim.errors import DreamsimError, EpisodeCancelledError, StoreError, UsageError
+from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError, StoreError, UsageError
 from dreamsim.flow.flights import Flight
 from dreamsim.flow.rollout import Rollout
 from dreamsim.protocols import Assignment, EpisodeSink, TaskSource
@@ -66,7 +66,11 @@ class Collector:
         self._rollout = rollout
         self._sink = sink
         self._telemetry = telemetry
-        self._concurrency = concurrency
+        self.concurrency = concurrency
+        """Most episodes at once, as the run was started."""
+        self.adaptive = False
+        """Whether somebody moves `limit` below the ceiling."""
+        self._ceiling = concurrency
         self._skip = finished
         self._slots = Slots(concurrency)
         self._gate = Gate() if gate is None else gate
@@ -91,7 +95,8 @@ class Collector:
 
     async def run(self, source: TaskSource) -> None:
         """Run every assignment of `source`. Never raises for what goes wrong: see `error`."""
-        self._telemetry.concurrency = self._concurrency
+        self._telemetry.concurrency = self.concurrency
+        self._telemetry.limit = self.limit
         self._telemetry.watch(self.results)
         try:
             with self._episodes:
@@ -110,13 +115,23 @@ class Collector:
 
     @property
     def limit(self) -> int:
-        """Most episodes being played or stored at once, now; between 1 and `concurrency`."""
+        """Most episodes being played or stored at once, now; between 1 and `ceiling`."""
         return self._slots.limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        self._slots.limit = max(1, min(limit, self._concurrency))
+        self._slots.limit = self._telemetry.limit = max(1, min(limit, self._ceiling))
         self.refill()
+
+    @property
+    def ceiling(self) -> int:
+        """What the limit may rise to: `concurrency`, or less where that was asked for."""
+        return self._ceiling
+
+    @ceiling.setter
+    def ceiling(self, ceiling: int) -> None:
+        self._ceiling = max(1, min(ceiling, self.concurrency))
+        self.limit = self.limit if self.adaptive else self._ceiling
 
     @property
     def alive(self) -> int:
@@ -184,6 +199,8 @@ class Collector:
     def _fail(self, error: Exception) -> None:
         if self.error is None:
             self.error = error
+            if isinstance(error, EngineError):
+                self._telemetry.engine_dead = str(error)
         self.close_admission()
 
     def _blame(self, caught: Boundary, who: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.pipes import PipeStatistics
 
 NESTED: Mapping[str, str] = {"experience": "environment", "retrieval": "environment"}
@@ -77,6 +78,8 @@ class StuckEpisode:
     """The step it is in, from 0."""
     station: str
     """Where it is."""
+    what: str
+    """What it awaits there, in two words: `experience engine`, `retrieval`; else the station."""
     seconds: float
     """How long it has been there."""
     awaiting: str
@@ -107,6 +110,16 @@ class Snapshot:
     """Since the first episode was admitted, seconds."""
     concurrency: int = 0
     """Most episodes allowed at once."""
+    limit: int = 0
+    """Most episodes alive now: below `concurrency` while engines are under pressure or after `dreamsim ctl limit`."""
+    loads: tuple[EngineLoad, ...] = ()
+    """The engines that tell how busy they are, at the last look."""
+    paused: bool = False
+    """Whether the run is paused."""
+    engine_dead: str | None = None
+    """What the engine said that died, if one did."""
+    still_s: float = 0.0
+    """Since when no episode has taken a step or ended although some are alive, seconds."""
     admitted: int = 0
     """Episodes admitted so far."""
     skipped: int = 0
@@ -145,6 +158,8 @@ class Snapshot:
     """Largest resident memory sampled, MiB."""
     stuck: tuple[StuckEpisode, ...] = ()
     """Episodes that have not moved for long, the longest first; a few of them."""
+    stalled: int = 0
+    """How many there are of these."""
 
     @property
     def successes(self) -> int:

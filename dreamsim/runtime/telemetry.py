@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from types import TracebackType
 
+from dreamsim.errors import EpisodeTimeoutError
 from dreamsim.records.episode import Episode, Source
+from dreamsim.records.lengths import length_class
+from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.runtime.memory import resident_mib
 from dreamsim.runtime.pipes import Pipe
@@ -95,10 +98,21 @@ class Telemetry:
         self.clock: Clock = RealClock() if clock is None else clock
         self.concurrency = 0
         """Most episodes allowed at once; the collector sets it."""
+        self.limit = 0
+        """Most episodes alive now; the collector sets it."""
+        self.loads: tuple[EngineLoad, ...] = ()
+        """How busy the engines are that tell; set by whoever looks."""
+        self.paused = False
+        """Whether the run is paused; its control sets it."""
+        self.engine_dead: str | None = None
+        """What a dead engine said; the collector sets it."""
         self.counters: Counter[str] = Counter()
         """Anything a part wants counted: `telemetry.counters["resampled"] += 1`."""
         self.stuck: tuple[StuckEpisode, ...] = ()
         """Set by the watchdog."""
+        self.stalled = 0
+        """How many do not move; set by the watchdog."""
+        self._moved = (0, 0.0)
         self.live: dict[str, LiveEpisode] = {}
         """Episodes being played, by id."""
         self._stations: dict[str, Station] = {}
@@ -173,6 +187,8 @@ class Telemetry:
         self._sources[episode.source] += 1
         if episode.error_kind is not None:
             self._failures[episode.error_kind] += 1
+        if episode.error_kind == EpisodeTimeoutError.kind:
+            self.counters[f"timeouts at {length_class(len(episode.transitions))} steps"] += 1
 
     def unstored(self) -> None:
         """The store did not take the episode."""
@@ -193,13 +209,26 @@ class Telemetry:
         self._lag_max = max(self._lag_max, lag_s)
         self._rss_peak = max(self._rss_peak, resident_mib())
 
+    def look(self) -> None:
+        """Notice whether anything has moved since the last look; the watchdog calls this."""
+        moves = sum(self._steps.values()) + self.counters["requeued_steps"] + sum(self._outcomes.values())
+        moves += self._admitted + self.counters["requeued"]
+        if moves != self._moved[0] or self.paused or not self.live:
+            self._moved = (moves, self.clock.monotonic())
+
     def snapshot(self) -> Snapshot:
         """Everything as it is now."""
         now = self.clock.monotonic()
+        self.look()
         rss = resident_mib()
         return Snapshot(
             elapsed_s=0.0 if self._begun is None else now - self._begun,
             concurrency=self.concurrency,
+            limit=self.limit,
+            loads=self.loads,
+            paused=self.paused,
+            engine_dead=self.engine_dead,
+            still_s=now - self._moved[1] if self.live else 0.0,
             admitted=self._admitted,
             skipped=self._skipped,
             alive=len(self.live),
@@ -222,6 +251,7 @@ class Telemetry:
             rss_mib=rss,
             rss_peak_mib=max(rss, self._rss_peak),
             stuck=self.stuck,
+            stalled=self.stalled,
         )
 
     def _station_uses(self, now: float) -> dict[str, StationUse]:
