@@ -151,6 +151,7 @@ def named(examination: Examination) -> dict[str, Estimate]:
         figures["checked_determined_exact"] = examination.checked.determined_exact
     for k in (1, 5, 10, 20, 30):
         figures[f"open_loop_{k}"] = drift.at(k)
+        figures[f"checked_open_loop_{k}"] = at_step(drift.open_loop_checked, k)
         figures[f"teacher_forced_{k}"] = at_step(drift.teacher_forced, k)
     for environment, found in report.exact_by_environment.items():
         figures[f"determined_exact.{environment.rpartition('/')[2]}"] = found

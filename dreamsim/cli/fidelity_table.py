@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from dreamsim.cli.visible import in_one_line
 from dreamsim.evaluation.drift import at_step
 from dreamsim.evaluation.examination import Examination
 from dreamsim.evaluation.intervals import Estimate
@@ -23,7 +24,7 @@ DRIFT_AT = (1, 2, 5, 10, 20, 30)
 def tables(examination: Examination) -> Iterator[Table | Text]:
     """Everything that was measured, part by part."""
     yield Text(
-        f"{examination.model}: {examination.steps:,} steps of {examination.episodes:,} held-out real episodes", "bold"
+        f"{in_one_line(examination.model)}: {examination.steps:,} steps of {examination.episodes:,} held-out real episodes", "bold"
     )
     yield _one_step(examination)
     yield _drift(examination)
@@ -76,6 +77,7 @@ def _drift(examination: Examination) -> Table:
     for name, curve in (
         ("teacher-forced (the same steps)", drift.teacher_forced),
         ("open loop, where determined", drift.open_loop),
+        ("  with the run-time checks", drift.open_loop_checked),
         ("free dream, inventing what it cannot know", drift.free),
     ):
         points = [at_step(curve, k) for k in reached]

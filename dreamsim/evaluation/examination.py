@@ -52,6 +52,8 @@ class Drift:
     """The steps of `open_loop`, each foretold from the real history."""
     open_loop: tuple[Point, ...]
     """From its own states, where the history determines what comes."""
+    open_loop_checked: tuple[Point, ...]
+    """The same with the run-time checks, as in a run; empty without them."""
     free: tuple[Point, ...]
     """From its own states, whole episodes: also where it has to invent."""
     contradictions: Estimate
@@ -161,11 +163,15 @@ async def examine(
     runs = await drift.runs_of(episodes, variants.plain, determined=determined, steps=steps, **told("open loop"))
     free = await drift.free(episodes, variants.plain, witnesses=witnesses, steps=steps, **told("free dream"))
     checked: list[DriftRecord] | None = None
+    runs_checked: list[DriftRecord] = []
     as_run: list[StepRecord] | None = None
     if variants.checked is not None:
         # Without witnesses: what counts is the word of the verifier that the checks themselves asked.
         as_run = await foretell(episodes, variants.checked, determined=determined, **told("one step, checked"))
         records = verified_by(records, as_run)
+        runs_checked = await drift.runs_of(
+            episodes, variants.checked, determined=determined, steps=steps, **told("open loop, checked")
+        )
         checked = await drift.free(
             episodes, variants.checked, witnesses=witnesses, steps=steps, **told("free dream, checked")
         )
@@ -185,7 +191,7 @@ async def examine(
             episodes=len(episodes),
             steps=len(records),
             one_step=report,
-            drift=_drift(records, runs, free, checked, steps=steps, seed=seed),
+            drift=_drift(records, runs, runs_checked, free, checked, steps=steps, seed=seed),
             gate=gate_report(records, seed=seed),
             bounds=bounds(records, report, horizon=horizon, seed=seed),
             checked=None if as_run is None else fidelity_report(as_run, seed=seed),
@@ -217,6 +223,7 @@ def _ablation(
 def _drift(
     records: Sequence[StepRecord],
     runs: Sequence[DriftRecord],
+    runs_checked: Sequence[DriftRecord],
     free: Sequence[DriftRecord],
     checked: Sequence[DriftRecord] | None,
     *,
@@ -226,6 +233,7 @@ def _drift(
     return Drift(
         teacher_forced=tuple(drift.teacher_forced_curve(runs, records, steps=steps)),
         open_loop=tuple(drift.open_loop_curve(runs, steps=steps)),
+        open_loop_checked=tuple(drift.open_loop_curve(runs_checked, steps=steps)),
         free=tuple(drift.open_loop_curve(free, steps=steps)),
         contradictions=drift.contradictions_per_100(free, seed=seed),
         contradictions_checked=None if checked is None else drift.contradictions_per_100(checked, seed=seed),

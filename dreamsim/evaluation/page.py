@@ -79,8 +79,8 @@ def _header(figure: Any, examination: Examination) -> None:
     figure.text(
         0.022,
         0.922,
-        f"{examination.model}  ·  {examination.steps:,} steps of {examination.episodes:,} held-out real episodes"
-        "  ·  95 % intervals",
+        f"{label_of(examination.model, 60)}  ·  {examination.steps:,} steps of {examination.episodes:,} held-out real "
+        "episodes  ·  95 % intervals",
         fontsize=11,
         color=FAINT,
         va="center",
@@ -96,6 +96,12 @@ def _header(figure: Any, examination: Examination) -> None:
         at = 0.98 - 0.118 * place
         figure.text(at, 0.965, said, fontsize=19, fontweight="bold", color=REAL, ha="right", va="center")
         figure.text(at, 0.931, name, fontsize=9, color=FAINT, ha="right", va="center")
+
+
+def label_of(name: str, most: int = 24) -> str:
+    """A foreign name as text of a figure: cut, printable, and no formula, which a `$` would begin."""
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+    return (shown if len(shown) <= most else shown[: most - 1] + "…").replace("$", r"\$")
 
 
 def _percent(found: Estimate | None) -> str:
@@ -133,7 +139,7 @@ def _dots(axes: Axes, rows: Sequence[Row], *, counts: bool = True) -> None:
         if row.found.low is not None and row.found.high is not None:
             axes.plot([100 * row.found.low, 100 * row.found.high], [place, place], color=row.colour, lw=5, alpha=0.3)
         axes.plot([value], [place], "o", color=row.colour, ms=7, mec="white", mew=1)
-    axes.set_yticks(range(len(rows)), [f"{row.label}" for row in rows])
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     if counts:
@@ -180,6 +186,7 @@ def _drift(axes: Axes, examination: Examination) -> None:
     _panel(axes, "Drift", below="state and outcome as in reality, per cent, k steps after the dream last saw it")
     _curve(axes, drift.teacher_forced, "teacher-forced", REAL, dashed=True)
     _curve(axes, drift.open_loop, "open loop, where determined", DREAM)
+    _curve(axes, drift.open_loop_checked, "with checks", DREAM, dashed=True)
     _curve(axes, drift.free, "free dream, inventing too", FREE)
     most = max((point.k for point in (*drift.open_loop, *drift.free)), default=1)
     axes.set_xlim(0.5, most + 0.5)
@@ -197,7 +204,7 @@ def _drift(axes: Axes, examination: Examination) -> None:
             fontweight="bold",
             bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 1.5},
         )
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.06), ncols=3, frameon=False, fontsize=9.5, columnspacing=1.4)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.06), ncols=4, frameon=False, fontsize=9, columnspacing=1.0)
 
 
 def _verbs(axes: Axes, examination: Examination) -> None:
@@ -208,7 +215,7 @@ def _verbs(axes: Axes, examination: Examination) -> None:
     _panel(axes, "By verb", below="exact where determined, per cent; the most frequent")
     shown = list(by_verb.items())[:VERBS]
     shown.sort(key=lambda item: item[1].value or 0.0)
-    _dots(axes, [Row(label=name, found=found) for name, found in shown])
+    _dots(axes, [Row(label=label_of(name), found=found) for name, found in shown])
 
 
 def _bound(axes: Axes, bound: Bounds | None, gap: ReturnGap | None, examination: Examination) -> None:
@@ -280,10 +287,11 @@ def _comparison(axes: Axes, examination: Examination) -> None:
         _panel(axes, "Ablations", below="exact where determined, per cent")
         rows = [Row(label="full model", found=report.determined_exact)]
         rows += [
-            Row(label=f"without\n{name}", found=one.report.determined_exact, colour=DREAM)
+            Row(label=f"without\n{label_of(name)}", found=one.report.determined_exact, colour=DREAM)
             for name, one in examination.ablations.items()
         ]
     else:
         _panel(axes, "By environment", below="exact where determined, per cent")
-        rows = [Row(label=name.rpartition("/")[2], found=found) for name, found in report.exact_by_environment.items()]
+        environments = report.exact_by_environment.items()
+        rows = [Row(label=label_of(name.rpartition("/")[2]), found=found) for name, found in environments]
     _dots(axes, rows)

@@ -73,6 +73,7 @@ def examination() -> Examination:
         drift=Drift(
             teacher_forced=tuple(teacher_forced_curve(drifted, records)),
             open_loop=tuple(open_loop_curve(drifted)),
+            open_loop_checked=tuple(open_loop_curve(drifted)),
             free=tuple(open_loop_curve(drifted)),
             contradictions=contradictions_per_100(drifted),
             contradictions_checked=None,
@@ -208,6 +209,7 @@ async def test_the_whole_examination_of_a_scripted_model() -> None:
     assert found.one_step.success.recall.value == 0
     assert [point.agreement.value for point in found.drift.teacher_forced] == [1, 1, 0, 0]
     assert [point.agreement.value for point in found.drift.open_loop] == [1, 1, 0, 0]
+    assert [point.k for point in found.drift.open_loop_checked] == [1, 2, 3, 4]
     assert found.drift.contradictions.value is not None
     assert found.bounds is not None
     assert found.bounds.finite_horizon == 0.75
