@@ -10,6 +10,7 @@ Always:
     checkpoints/v<n>/   the trainer: weights, optimizer, counters, random state
     weights/v<n>/       what engines load; the last few
     best/               weights with the best evaluation so far
+    last/               weights when all updates were made
     metrics.jsonl       one line for every update (docs/training.md)
     alarms.jsonl        one line for every alarm that began to ring
 """
@@ -18,18 +19,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.protocols import Trainer
+from dreamsim.records.strict_json import parse_json
 from dreamsim.records.training import Line
 
 FORMAT = 1
 """Of `state.json`."""
+_CHECKPOINT: Final = re.compile(r"v\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,11 @@ class TrainingFiles:
         """Weights with the best evaluation."""
         return self.directory / "best"
 
+    @property
+    def last(self) -> Path:
+        """Weights when all updates were made."""
+        return self.directory / "last"
+
     def weights(self, version: int) -> Path:
         """Published weights."""
         return self.directory / "weights" / f"v{version}"
@@ -79,10 +88,16 @@ class TrainingFiles:
         """
         if not self.state.is_file():
             return None
-        state: dict[str, Any] = json.loads(self.state.read_text(encoding="utf-8"))
-        if state.get("format") != FORMAT:
-            raise ConfigurationError(f"{self.state} has format {state.get('format')}, and this version reads {FORMAT}")
-        trainer.load(self.directory / "checkpoints" / state["checkpoint"])
+        try:
+            state: dict[str, Any] = parse_json(self.state.read_bytes())
+            written, checkpoint = state["format"], state["checkpoint"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise ConfigurationError(f"{self.state} is no state of a training: {error}") from error
+        if written != FORMAT:
+            raise ConfigurationError(f"{self.state} has format {written!r:.40}, and this version reads {FORMAT}")
+        if not isinstance(checkpoint, str) or not _CHECKPOINT.fullmatch(checkpoint):  # it becomes a path
+            raise ConfigurationError(f"{self.state} names no checkpoint: {checkpoint!r:.40}")
+        trainer.load(self.directory / "checkpoints" / checkpoint)
         return state
 
     def forget_weights(self, *, keep: set[int]) -> None:

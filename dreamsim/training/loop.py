@@ -104,7 +104,8 @@ class Training:
             settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
         )
         self._planner = Planner(parts.tasks, mixer, groups=settings.batch_groups)
-        assembler = GroupAssembler(GroupSettings(size=size, minimum=min(settings.minimum, size)))
+        grouped = GroupSettings(size=size, minimum=min(settings.minimum, size), deadline_s=settings.group_deadline_s)
+        assembler = GroupAssembler(grouped)
         self._begun = self._now()
         self._table = Table(assembler, group_size=size, now=self._now)
         self._scope = anyio.CancelScope()
@@ -125,6 +126,8 @@ class Training:
             known = await self._begin()
             if self._unfinished:
                 await self._loop(known)
+            if not self._stopping:
+                await to_thread.run_sync(self._keep, self._files.last)
             self.finished = not self._stopping
         if self._error is not None:
             raise self._error
@@ -227,6 +230,7 @@ class Training:
             episode_seconds=settings.episode_seconds,
             finished=known,
             generation=self._parts.generation,
+            failures=settings.failures,
             telemetry=self.telemetry,
         )
         async with simulator:
@@ -314,13 +318,13 @@ class Training:
         self.progress.totals["evaluation"] += report.overall.steps
         success, best = report.overall.success.value, self.progress.best_success
         if success is not None and (best is None or success > best):
-            await to_thread.run_sync(self._keep_best)
+            await to_thread.run_sync(self._keep, self._files.best)
             self.progress.best_success, self.progress.best_update = success, self.progress.updates
         return report
 
-    def _keep_best(self) -> None:
-        self._parts.trainer.publish(self._files.best)
-        self._parts.describe(self._files.best)
+    def _keep(self, directory: Path) -> None:
+        self._parts.trainer.publish(directory)
+        self._parts.describe(directory)
 
     async def _evaluated_at_first(self) -> None:
         """Measure the policy as it is before training."""

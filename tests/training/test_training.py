@@ -137,6 +137,7 @@ async def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path)
     assert history[-1]["best_success"] == best
     assert history[-1]["best_update"] == min(update for update, value in found.items() if value == best)
     assert (tmp_path / "best" / "weights").exists()
+    assert (tmp_path / "last" / "weights").exists()
 
 
 async def test_evaluations_are_stored_apart(tmp_path: Path) -> None:
