@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamsim.cli.run_directory import write_whole
 from dreamsim.evaluation.intervals import Estimate
+from dreamsim.runtime.whole_files import write_whole
 
 ROOT = Path(__file__).parents[1]
 LEDGER = ROOT / "benchmarks" / "results" / "main-job.json"

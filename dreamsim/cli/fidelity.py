@@ -49,6 +49,7 @@ from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import load_settings, parse_arguments
 from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.runtime.whole_files import replacing, write_whole
 from dreamsim.store.jsonl import import_jsonl
 from dreamsim.store.store import open_store
 
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     for block in tables(measured.examination):
         console.print(block)
         console.print()
-    console.print(f"written to {given.out}/: fidelity.json, fidelity.png", soft_wrap=True)
+    console.print(f"written to {given.out}/: fidelity.json, fidelity.png", soft_wrap=True, markup=False)
     return exits.DONE
 
 
@@ -225,10 +226,9 @@ async def _returns(given: argparse.Namespace, settings: Settings, model: Model, 
 
 def _write(out: Path, measured: Measured) -> None:
     examination = measured.examination
-    (out / "fidelity.json").write_text(
-        json.dumps(as_json(examination), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    draw(examination, out / "fidelity.png")
+    write_whole(out / "fidelity.json", json.dumps(as_json(examination), indent=1, ensure_ascii=False) + "\n")
+    with replacing(out / "fidelity.png") as work:
+        draw(examination, work)
     _calibrate(out / "gate.json", examination, measured.records)
 
 

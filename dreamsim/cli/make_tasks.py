@@ -40,11 +40,6 @@ def main(arguments: Sequence[str]) -> int:
         count=given.count,
     )
     found = anyio.run(tasks_of, Settings(tasks=section))
-    part = given.output.with_name(f".part-{given.output.name}")
-    try:
-        write_tasks(part, found)
-        part.replace(given.output)
-    finally:
-        part.unlink(missing_ok=True)
+    write_tasks(given.output, found)
     print(f"{given.output}: {len(found):,} tasks of fold {given.fold}")
     return exits.DONE

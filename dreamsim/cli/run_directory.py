@@ -8,8 +8,6 @@ was begun with, and refuses changes to what its episodes depend on.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +18,7 @@ from dreamsim.errors import ConfigurationError, UsageError
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import CommandLine, known_settings, load_settings
+from dreamsim.runtime.whole_files import part_of, write_whole
 
 CONFIG = "config.toml"
 SUMMARY = "summary.json"
@@ -118,7 +117,7 @@ def check_free(path: Path, *, resumed: bool) -> None:
         raise UsageError(f"{path} is a file: name a directory with --run.directory")
     if (path / CONFIG).exists():
         raise UsageError(f"{path} holds a run already: go on with --run.resume {path}, or name another directory")
-    if any(path.iterdir()):
+    if any(there.name != part_of(path / CONFIG).name for there in path.iterdir()):  # that is left by a kill
         raise UsageError(f"{path} is not empty: name a new directory with --run.directory")
 
 
@@ -132,8 +131,9 @@ def prepare(settings: Settings, clock: Clock | None = None) -> RunDirectory:
     resumed = settings.run.resume is not None
     check_free(path, resumed=resumed)
     try:
-        (path / "logs").mkdir(parents=True, exist_ok=True)
+        # First of all: a directory with a configuration can be resumed, whatever happens next.
         write_whole(path / CONFIG, render_toml(_without_paths(settings)))
+        (path / "logs").mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); choose --run.directory") from error
     return RunDirectory(path=path, store=store_path(settings, path), resumed=resumed)
@@ -155,13 +155,3 @@ def _without_paths(settings: Settings) -> Settings:
     return settings.model_copy(
         update={"run": settings.run.model_copy(update={"resume": None, "directory": None, "stop_after_s": None})}
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

@@ -28,6 +28,7 @@ from dreamsim.records.strict_json import parse_json
 from dreamsim.records.task import Task
 from dreamsim.runtime.bounded_files import read_numbered_lines
 from dreamsim.runtime.config import Settings, TasksSection
+from dreamsim.runtime.whole_files import replacing
 
 DATA = Path(__file__).parents[1] / "data"
 SHIPPED_TASKS = DATA / "tasks.jsonl.xz"
@@ -130,8 +131,9 @@ def read_tasks(path: Path) -> Iterator[Task]:
 
 
 def write_tasks(path: Path, tasks: Sequence[Task]) -> None:
-    """Write a list that `read_tasks` reads."""
-    with lzma.open(path, "wt", encoding="utf-8") if path.suffix == ".xz" else path.open("w", encoding="utf-8") as file:
+    """Write a list that `read_tasks` reads, at once or not at all."""
+    opened = lzma.open if path.suffix == ".xz" else open
+    with replacing(path) as work, opened(work, "wt", encoding="utf-8") as file:
         for task in tasks:
             file.write(json.dumps(task_to_json(task), ensure_ascii=False, separators=(",", ":")) + "\n")
 

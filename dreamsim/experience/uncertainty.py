@@ -30,6 +30,7 @@ from dreamsim.records.episode import Transition
 from dreamsim.records.experience import Experience
 from dreamsim.records.fields import Fields
 from dreamsim.records.trust import GateFeatures
+from dreamsim.runtime.whole_files import write_whole
 
 GateMode = Literal["flag", "resample", "truncate", "real"]
 FEATURES: Final = ("agreement", "mean_logprob", "lowest_logprob", "similarity")
@@ -69,8 +70,8 @@ class GateCalibration:
         return _sigmoid(odds)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+        """Write it as JSON, at once or not at all."""
+        write_whole(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

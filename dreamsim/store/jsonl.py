@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from dreamsim.records.codec import episode_from_json, episode_to_json
 from dreamsim.records.episode import Episode, EpisodeOutcome
 from dreamsim.records.strict_json import parse_json
 from dreamsim.runtime.bounded_files import read_numbered_lines
+from dreamsim.runtime.whole_files import sync
 from dreamsim.store.store import Store
 
 MAX_LINE_BYTES = limits.LINE_BYTES
@@ -292,9 +292,9 @@ def _write_lines(stream: IO[bytes], episodes: Sequence[Episode]) -> None:
 
 def _publish(stream: IO[bytes], temporary: Path, target: Path) -> None:
     stream.close()
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
+    sync(temporary)
     temporary.replace(target)
+    sync(target.parent)
 
 
 def _discard(stream: IO[bytes], temporary: Path) -> None:

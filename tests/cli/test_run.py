@@ -83,6 +83,13 @@ def test_a_directory_with_a_run_is_never_written_over(capsys: pytest.CaptureFixt
     assert "go on with --run.resume" in capsys.readouterr().err
 
 
+def test_a_run_that_was_killed_before_it_was_written_down_can_be_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".part-config.toml").write_text("[ru")
+    assert main([*SCRIPTED, "--episodes", "2", "--directory", "a"]) == 0
+    assert not (tmp_path / "a" / ".part-config.toml").exists()
+
+
 def test_an_interrupted_run_is_resumed_without_loss_or_doubling(tmp_path: Path) -> None:
     arguments = ["--episodes", "200", "--concurrency", "50", "--scripted.latency_s", "0.05"]
     code = main([*SCRIPTED, *arguments, "--directory", "a", "--stop_after_s", "0.8"])

@@ -1,7 +1,8 @@
 """Directories that are complete or not there.
 
-In: a path. Out: a directory under that name. Always: a reader sees the whole of what was written last, or, after a kill
-between two renames, the whole of what was there before (`complete` finds it).
+In: a path. Out: a directory under that name. Always: what it holds is on disk before it gets that name; a reader sees
+the whole of what was written last, or, after a kill between two renames, the whole of what was there before (`complete`
+finds it).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dreamsim.runtime.whole_files import sync, sync_tree
 
 
 @contextmanager
@@ -24,11 +27,13 @@ def placed(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+    sync_tree(work)
     before = _before(directory)
     if directory.exists():
         shutil.rmtree(before, ignore_errors=True)
         directory.rename(before)
     work.rename(directory)
+    sync(directory.parent)
     shutil.rmtree(before, ignore_errors=True)
 
 
