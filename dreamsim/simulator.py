@@ -22,7 +22,8 @@ from dreamsim.errors import ConfigurationError, UsageError
 from dreamsim.flow.adapting import Adaptation
 from dreamsim.flow.collector import Collector
 from dreamsim.flow.control import RunControl
-from dreamsim.flow.rollout import Rollout, RolloutSettings
+from dreamsim.flow.failures import RECORD, FailurePolicy, PolicedRollout
+from dreamsim.flow.rollout import RolloutSettings
 from dreamsim.protocols import Environment, EpisodeSink, LoadTelling, Policy, TaskSource
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.clock import Clock
@@ -44,7 +45,8 @@ class EpisodeStream:
         """The next finished episode.
 
         Raises:
-            DreamsimError: the run could not go on, because its store, task source or engine failed; raised
+            DreamsimError: the run could not go on, because its store, task source or engine failed, or too many
+                episodes did; raised
                 after the last episode. (What the source or sink raised is raised as it is.)
         """
         try:
@@ -86,6 +88,7 @@ class Simulator:
         episode_seconds: float | None = None,
         finished: Container[str] = (),
         generation: int = 1,
+        failures: FailurePolicy = RECORD,
         buffer: int = 256,
         stuck_seconds: float = STUCK_SECONDS,
         clock: Clock | None = None,
@@ -108,6 +111,7 @@ class Simulator:
             episode_seconds: most time for the steps of one episode; None is no limit.
             finished: ids of episodes not to run again, when resuming.
             generation: of dreamed episodes: 1 + the greatest generation of what their model was trained on.
+            failures: what is done about episodes that fail.
             buffer: finished episodes that may wait for the consumer before admission is held.
             stuck_seconds: an episode that waits this long for one thing is named in `Snapshot.stuck`.
             clock: tells the time; the machine's if left out. Not together with `telemetry`.
@@ -141,6 +145,7 @@ class Simulator:
         self._sink = sink
         self._concurrency = concurrency
         self._finished = finished
+        self._failures = failures
         self._buffer = buffer
         self._stuck_seconds = stuck_seconds
         self._group: TaskGroup | None = None
@@ -157,11 +162,12 @@ class Simulator:
             if not self._collector.over:
                 raise UsageError("the last stream of episodes is not over: exhaust it or `aclose()` it first")
             self._collector.results.close()
-        rollout = Rollout(
+        rollout = PolicedRollout(
             environment=self._environment,
             policy=self._policy,
             settings=self._settings,
             telemetry=self.telemetry,
+            failures=self._failures,
             gate=self.control.gate,
         )
         self._collector = Collector(

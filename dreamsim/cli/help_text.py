@@ -190,6 +190,8 @@ def _default(info: SettingInfo) -> str:
 
 def _form(info: SettingInfo) -> str:
     """What may be written: `a|b`, `NUMBER`, `1..`, `TEXT`."""
+    if info.field.annotation == int | float:
+        return "SHARE|COUNT"
     kind = _plain(info.field.annotation)
     if get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in get_args(kind))

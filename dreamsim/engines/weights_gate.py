@@ -16,6 +16,7 @@ from typing import TypeVar
 import anyio
 
 from dreamsim.records.weights import InFlight
+from dreamsim.runtime.own_time import not_counted
 
 T = TypeVar("T")
 
@@ -37,7 +38,8 @@ class WeightsGate:
         """What `ask` gives; called again when a swap aborted it. Cancelling this cancels `ask`."""
         while True:
             while self._opens is not None:
-                await self._opens.wait()
+                with not_counted():
+                    await self._opens.wait()
             with anyio.CancelScope() as scope:
                 self._asked.add(scope)
                 try:

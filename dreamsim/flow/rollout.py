@@ -7,7 +7,7 @@ Always:
 - an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
-  environment, for the store or in a paused run does not use it up;
+  environment, for the store, in a paused run or for a place at the engine (`runtime.own_time`) does not use it up;
 - a decision that holds no action uses up a step in which nothing changes; the environment is not asked;
 - seeds come from the run's seed, the task and the repeat alone, so neighbours change nothing.
 """
@@ -36,6 +36,7 @@ from dreamsim.records.quality import trust_scores
 from dreamsim.records.state import NO_ACTION, State, after_nothing
 from dreamsim.runtime.boundary import Boundary, Failure
 from dreamsim.runtime.limits import Gate
+from dreamsim.runtime.own_time import own_time
 from dreamsim.runtime.seeds import seed_of
 from dreamsim.runtime.snapshot import PAUSED
 from dreamsim.runtime.telemetry import LiveEpisode, Telemetry
@@ -195,7 +196,8 @@ class Rollout:
             actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
             if settings.episode_seconds is not None:
                 limit.deadline = anyio.current_time() + settings.episode_seconds
-            ended.append(await self._steps(session, actor, live, limit, transitions))
+            with own_time(limit):
+                ended.append(await self._steps(session, actor, live, limit, transitions))
             live.station = "closing"
             live.since = self._telemetry.clock.monotonic()
             limit.deadline = anyio.current_time() + CLOSING_SECONDS

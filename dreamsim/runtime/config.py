@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from dreamsim.records.episode import Purpose
 from dreamsim.runtime.addresses import checked_address
 from dreamsim.runtime.curriculum_settings import CurriculumSection
+from dreamsim.runtime.failure_settings import Allowance
 from dreamsim.runtime.setting import (
     Names,
     OptionalFlag,
@@ -53,12 +54,20 @@ class RunSection(Section):
     episode_timeout_s: float = setting(3600.0, "an episode's own time; then it is stored as failed", unit="s", gt=0)
     purpose: Purpose = setting("training", "what the episodes are for; `evaluation` is never retrieved or learned from")
     resume: OptionalPath = setting(None, "a run directory to continue: finished episodes are not run again")
-    max_failures: float = setting(
+    max_failures: Allowance = setting(
         0.15,
-        "largest share of episodes ending in an error with which the run still exits 0",
-        unit="share",
-        ge=0,
-        le=1,
+        "failed episodes with which the run still exits 0: a share (0.15, 15%), or how many (20, no decimal point); "
+        "one more, and it begins nothing new",
+    )
+    on_failure: Literal["record", "retry", "fail_fast"] = setting(
+        "record", "an episode that fails is stored; `retry` plays it again first, `fail_fast` ends the run with it"
+    )
+    retries: int = setting(2, "with `retry`: tries beyond the first", unit="tries", ge=1, le=100)
+    retry_backoff_s: float = setting(
+        1.0, "with `retry`: wait before the second try, doubled before each further one", unit="s", ge=0
+    )
+    engine_restarts: int = setting(
+        2, "times that an engine in this process that died is started again; episodes wait for it", ge=0
     )
     shared: bool = setting(True, "one engine for both roles when they name the same model, engine and server")
     stop_after_s: OptionalFloat = setting(None, "stop as if interrupted after this long", unit="s", gt=0)

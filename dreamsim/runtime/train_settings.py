@@ -19,6 +19,12 @@ class TrainSection(Section):
     algorithm: Literal["grpo", "ppo"] = setting("grpo", "how it learns")
     steps: int = setting(60, "updates to make", unit="updates", ge=1)
     group_size: int = setting(8, "attempts at one task, compared with each other", unit="episodes", ge=1)
+    minimum_group: OptionalInt = setting(
+        None, "episodes without an error that a group needs to be learned from; default: 2 for grpo, 1 for ppo", ge=1
+    )
+    group_deadline_s: OptionalFloat = setting(
+        None, "time from a group's first finished episode after which the others are not waited for", unit="s", gt=0
+    )
     groups: int = setting(12, "tasks an update learns from", unit="groups", ge=1)
     lag: int = setting(0, "rounds that may be played ahead of the trainer; 0 is strictly on-policy", ge=0)
     learning_rate: OptionalFloat = setting(
@@ -65,6 +71,13 @@ class TrainSection(Section):
     def _check_together(self) -> Self:
         if self.algorithm == "grpo" and self.group_size < 2:
             raise ValueError("train.group_size must be at least 2 for grpo: one attempt is compared with nothing")
+        if self.minimum_group is not None and self.minimum_group > self.group_size:
+            raise ValueError(
+                f"train.minimum_group = {self.minimum_group} is more than the {self.group_size} episodes of a group "
+                "(train.group_size): no group could ever be learned from"
+            )
+        if self.minimum_group == 1 and self.algorithm == "grpo":
+            raise ValueError("train.minimum_group must be at least 2 for grpo: one attempt is compared with nothing")
         unknown = [name for name in self.log if name not in ("tensorboard", "wandb", "trackio")]
         if unknown:
             raise ValueError(f"train.log: there is no '{unknown[0]}'; there are tensorboard, wandb and trackio")

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dreamsim.errors import EpisodeTimeoutError
 from dreamsim.records.episode import Episode, EpisodeOutcome, Purpose, Source
+from dreamsim.records.lengths import LengthCount, length_counts
 from dreamsim.store.rows import EPISODE_QUERY, read_episodes
 
 
@@ -153,6 +155,16 @@ def read_runs(connection: sqlite3.Connection) -> tuple[str, ...]:
     """All runs, the one stored first before the others."""
     statement = "SELECT run FROM episodes GROUP BY run ORDER BY min(number)"
     return tuple(row[0] for row in connection.execute(statement))
+
+
+def read_lengths(connection: sqlite3.Connection, run: str | None) -> tuple[LengthCount, ...]:
+    """Episodes of a run, or of all, and their timeouts, by length."""
+    where, values = EpisodeFilter(run=run).where()
+    statement = (
+        f"SELECT e.step_count, count(*), total(e.error_kind = '{EpisodeTimeoutError.kind}') FROM episodes e "
+        f"WHERE {where} GROUP BY 1"
+    )
+    return length_counts((row[0], row[1], int(row[2])) for row in connection.execute(statement, values))
 
 
 def read_counts(connection: sqlite3.Connection, run: str | None) -> Counts:

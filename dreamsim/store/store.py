@@ -29,6 +29,7 @@ from dreamsim.errors import StoreError
 from dreamsim.protocols import Encoder
 from dreamsim.records.episode import Episode
 from dreamsim.records.experience import Experience, ExperienceQuery
+from dreamsim.records.lengths import LengthCount
 from dreamsim.records.quality import DEFAULT_FILTER, QualityFilter
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.store.encoders import encoder_from_name
@@ -40,6 +41,7 @@ from dreamsim.store.queries import (
     read_episode,
     read_ids,
     read_known_ids,
+    read_lengths,
     read_page,
     read_runs,
 )
@@ -197,6 +199,10 @@ class Store:
     async def counts(self, run: str | None = None) -> Counts:
         """Committed episodes of `run`, or of all runs, by source, purpose, outcome and kind of error."""
         return await self._read(partial(read_counts, run=run))
+
+    async def lengths(self, run: str | None = None) -> tuple[LengthCount, ...]:
+        """Committed episodes of `run`, or of all runs, and those that used up their time, by length."""
+        return await self._read(partial(read_lengths, run=run))
 
     def statistics(self) -> StoreStatistics:
         """The store now. Costs microseconds."""

@@ -16,6 +16,7 @@ from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import PolicyReport
 from dreamsim.flow.archive import EpisodeArchive
 from dreamsim.flow.batches import Continuation
+from dreamsim.flow.failures import RECORD, FailurePolicy
 from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.flow.planning import PlannedGroup, TaskChooser
 from dreamsim.protocols import Environment, Policy, Trainer, WeightsReceiver
@@ -39,6 +40,10 @@ class TrainingSettings:
     """Groups of an update."""
     minimum: int = 2
     """Episodes that a group needs to be learned from."""
+    group_deadline_s: float | None = None
+    """Time from a group's first finished episode to its closing, seconds; None waits for all of them."""
+    failures: FailurePolicy = RECORD
+    """What is done about training episodes that fail."""
     lag: int = 0
     """Rounds that may be played ahead of the trainer; 0 is strictly on-policy."""
     max_steps: int = 20
