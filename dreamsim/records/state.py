@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 SCENE = "at"
 RESULT = "result"
@@ -27,6 +28,11 @@ NO_ACTION = "(no action)"
 """Stands for the action in a step that the policy wasted: what it wrote held none."""
 WASTED = "no action"
 """What such a step returns."""
+SPLITS_KEPT = 16_384
+"""Lines of which it is remembered how they split, about 300 bytes each: a state is read some ten times a step, and of
+its lines hardly any are new."""
+LONGEST_KEPT = 200
+"""Characters of the longest line remembered, which bounds memory."""
 
 
 def split_line(line: str) -> tuple[str, str]:
@@ -34,12 +40,19 @@ def split_line(line: str) -> tuple[str, str]:
 
     A leading `[id]` (an element id, as web states have) is the key alone, so that its text may change.
     """
+    return _split_kept(line) if len(line) <= LONGEST_KEPT else _split(line)
+
+
+def _split(line: str) -> tuple[str, str]:
     text = " ".join(line.split())
     if text.startswith("[") and "]" in text:
         key, _, value = text.partition("]")
         return key + "]", value.strip()
     key, colon, value = text.partition(":")
     return (key.strip(), value.strip()) if colon else (text, "")
+
+
+_split_kept = lru_cache(maxsize=SPLITS_KEPT)(_split)
 
 
 def join_line(key: str, value: str) -> str:
@@ -76,12 +89,17 @@ class State:
     @property
     def elements(self) -> dict[str, str]:
         """Key -> value, in order."""
-        return dict(split_line(line) for line in self.lines)
+        return dict(map(split_line, self.lines))
 
     @property
     def scene(self) -> str | None:
         """The value of the `at` line, or None where the environment has no scenes."""
-        return self.elements.get(SCENE)
+        found = None
+        for line in self.lines:
+            if SCENE in line:  # hardly any has to be split
+                key, value = split_line(line)
+                found = value if key == SCENE else found
+        return found
 
     @property
     def text(self) -> str:
@@ -110,7 +128,7 @@ class StateMemory:
     def base(self, scene: str | None) -> dict[str, str]:
         """Elements expected in `scene` before anything is said of it: what was last seen there, plus what is held."""
         current = self._current.elements
-        if scene == self._current.scene:
+        if scene == current.get(SCENE):
             known = dict(current)
         else:
             remembered = self._scenes.get(scene)
@@ -150,10 +168,11 @@ def changes(memory: StateMemory, after: State) -> tuple[str, ...]:
     Returns an empty tuple when nothing changed.
     """
     target = after.elements
-    base = memory.base(after.scene)
+    scene = target.get(SCENE)
+    base = memory.base(scene)
     lines: list[str] = []
-    if after.scene != memory.current.scene:
-        lines.append(join_line(SCENE, GONE if after.scene is None else after.scene))
+    if scene != memory.current.scene:
+        lines.append(join_line(SCENE, GONE if scene is None else scene))
     lines += [join_line(key, GONE) for key in base if key not in target]
     lines += [join_line(key, value) for key, value in target.items() if key != SCENE and base.get(key) != value]
     return tuple(lines)
