@@ -235,6 +235,7 @@ async def opened_engines(
 
     tokenizers = {role: role_ready.tokenizer for role, role_ready in ready.items()}
     async with open_engines(settings, tokenizers, told, logs=work) as engines:
-        if not isinstance(engines.policy, VllmEngine) or not isinstance(engines.experience, VllmEngine):
+        policy, experience = (getattr(engine, "alive", None) for engine in (engines.policy, engines.experience))
+        if not isinstance(policy, VllmEngine) or not isinstance(experience, VllmEngine):
             raise SystemExit("overhead needs vLLM in this process for both roles")
-        yield {"policy": engines.policy, "experience": engines.experience}
+        yield {"policy": policy, "experience": experience}

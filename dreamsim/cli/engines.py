@@ -17,6 +17,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from dreamsim.cli.tasks import DATA
+from dreamsim.engines.restarting import open_restarting_engine
 from dreamsim.engines.vllm_process import has_gpu
 from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
 from dreamsim.protocols import Engine, Tokenizer
@@ -154,7 +155,12 @@ async def opening(
     from dreamsim.engines.vllm_local import open_vllm_engine
 
     wanted = await to_thread.run_sync(vllm_settings, settings, name)
-    return open_vllm_engine(wanted, log_path=logs / f"vllm-{name}.log")
+
+    async def start() -> AbstractAsyncContextManager[Engine]:
+        return open_vllm_engine(wanted, log_path=logs / f"vllm-{name}.log")
+
+    # As many again as it computes at once wait inside, so that it never waits for us.
+    return open_restarting_engine(start, restarts=settings.run.engine_restarts, at_once=2 * wanted.max_num_seqs)
 
 
 def vllm_settings(settings: Settings, name: Role) -> VllmSettings:

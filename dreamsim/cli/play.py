@@ -17,12 +17,15 @@ from anyio import to_thread
 from dreamsim.cli import exits
 from dreamsim.cli.assemble import Parts, assembled
 from dreamsim.cli.display import Display, follow
+from dreamsim.cli.failures import failure_policy
 from dreamsim.cli.interrupts import Interrupts, interruptible
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.summary import Ending, render_summary, summary_figures
 from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
+from dreamsim.records.lengths import LengthCount
+from dreamsim.runtime.boundary import CUT_OFF
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.telemetry import Telemetry
@@ -46,9 +49,9 @@ class UntilInterrupted:
         self._interrupts = interrupts
 
     async def add(self, episode: Episode) -> None:
-        """Store `episode`, unless it ended because the run did."""
+        """Store `episode`, unless it ended because the run did: interrupted, or ended by its failure policy."""
         cut_off = episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)
-        if self._interrupts.requested and cut_off:
+        if (self._interrupts.requested and cut_off) or episode.error_message == CUT_OFF:
             self.dropped += 1
         else:
             await self._store.add(episode)
@@ -115,6 +118,7 @@ class _Sitting:
         self._started = started
         self._telemetry = Telemetry(clock=clock)
         self._counts: Counts | None = None
+        self._lengths: tuple[LengthCount, ...] = ()
         self._dropped = 0
         self._error: str | None = None
         self._set_up_s = 0.0
@@ -151,6 +155,7 @@ class _Sitting:
             # Closing the store has written everything, so this is what a later reader will find.
             async with open_store(self._directory.store, encoder=None, read_only=True) as store:
                 self._counts = await store.counts(self._directory.run)
+                self._lengths = await store.lengths(self._directory.run)
 
     async def _episodes(self, parts: Parts, sink: EpisodeSink) -> None:
         run = self._settings.run
@@ -165,6 +170,7 @@ class _Sitting:
             seed=run.seed,
             episode_seconds=run.episode_timeout_s,
             generation=parts.roles.generation,
+            failures=failure_policy(run, episodes=self._settings.episodes),
             finished=parts.finished,
             telemetry=self._telemetry,
         )
@@ -206,6 +212,7 @@ class _Sitting:
             interrupted=self._interrupts.requested,
             dropped=self._dropped,
             error=self._error,
+            lengths=self._lengths,
             set_up_s=self._set_up_s,
             wall_s=self._clock.monotonic() - self._started,
         )

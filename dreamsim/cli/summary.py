@@ -14,6 +14,8 @@ from typing import Any
 from dreamsim.cli import exits, figures
 from dreamsim.cli.run_directory import RunDirectory, shown_path
 from dreamsim.records.episode import SOURCES
+from dreamsim.records.lengths import LengthCount
+from dreamsim.runtime.failure_settings import allowance_text, allowed_failures
 from dreamsim.runtime.intervals import Share, wilson
 from dreamsim.runtime.snapshot import Snapshot
 from dreamsim.runtime.trust_counts import TrustFigures
@@ -31,13 +33,15 @@ class Ending:
     expected: int
     """Episodes that were to be run, those of earlier sittings included."""
     max_failures: float
-    """Largest share of failed episodes that still counts as done."""
+    """Failed episodes that still count as done: a share of those stored, or as an int their number."""
     interrupted: bool
     """Whether someone stopped it."""
     dropped: int
     """Episodes in flight at the interruption, not stored: resuming runs them again."""
     error: str | None
     """What ended the run early, if anything did."""
+    lengths: tuple[LengthCount, ...] = ()
+    """What the store holds of this run, by length: which episodes used up their time."""
     set_up_s: float
     """From the command to the first episode, seconds."""
     wall_s: float
@@ -49,16 +53,21 @@ class Ending:
         return max(0, self.expected - self.counts.episodes)
 
     @property
-    def failed_share(self) -> float:
-        """Failed episodes as a share of those stored."""
-        return self.counts.by_outcome.get("error", 0) / max(1, self.counts.episodes)
+    def failed(self) -> int:
+        """Failed episodes."""
+        return self.counts.by_outcome.get("error", 0)
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more failed than the run allows."""
+        return self.failed > allowed_failures(self.max_failures, self.counts.episodes)
 
     @property
     def exit_code(self) -> int:
         """0 all there and few failed, 1 not, 130 interrupted before all were there."""
         if self.missing and self.interrupted:
             return exits.INTERRUPTED
-        if self.missing or self.error is not None or self.failed_share > self.max_failures:
+        if self.missing or self.error is not None or self.too_many_failed:
             return exits.FAILED
         return exits.DONE
 
@@ -71,8 +80,10 @@ class Ending:
             return self.error
         if self.missing:
             return f"{self.missing:,} episodes are not in the store"
-        if self.failed_share > self.max_failures:
-            return f"{self.failed_share:.1%} of the episodes failed; {self.max_failures:.1%} are allowed"
+        if self.too_many_failed:
+            share = self.failed / max(1, self.counts.episodes)
+            allowed = allowance_text(self.max_failures)
+            return f"{self.failed:,} episodes failed ({share:.1%}); {allowed} may (run.max_failures)"
         return "every episode is accounted for"
 
 
@@ -94,6 +105,8 @@ def summary_figures(ending: Ending, directory: RunDirectory) -> dict[str, Any]:
         "episodes_missing": ending.missing,
         "sources": {source: _source_figures(ending.counts.only(source=source)) for source in SOURCES},
         "failures": ending.counts.by_error_kind,
+        "retried": snapshot.counters.get("retried", 0),
+        "lengths": [{"steps": one.steps, "episodes": one.episodes, "timeouts": one.timeouts} for one in ending.lengths],
         "alive_peak": snapshot.alive_peak,
         "set_up_s": round(ending.set_up_s, 3),
         "run_s": round(snapshot.elapsed_s, 3),
@@ -162,6 +175,9 @@ def render_summary(ending: Ending, directory: RunDirectory) -> str:
             lines.append(f"  {source:<9}{_outcomes(of_source)}")
     if counts.by_error_kind:
         lines.append("  failed   " + figures.counted(counts.by_error_kind, nothing="", of="episodes"))
+    if any(one.timeouts for one in ending.lengths):
+        shares = ", ".join(f"{one.timeouts:,} of {one.episodes:,} with {one.steps}" for one in ending.lengths)
+        lines.append(f"  timeouts by length in steps: {shares}")
     tokens = sum(count.prompt + count.generated for count in snapshot.tokens.values())
     prompt = sum(count.prompt for count in snapshot.tokens.values())
     cached = sum(count.cached for count in snapshot.tokens.values())

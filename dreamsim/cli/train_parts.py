@@ -18,6 +18,7 @@ from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.assemble import importing_experiences
 from dreamsim.cli.curriculum import curriculum_chooser, task_writer
 from dreamsim.cli.engines import opened_together
+from dreamsim.cli.failures import failure_policy
 from dreamsim.cli.models import Dreamer, Player, Roles, open_player, open_roles
 from dreamsim.cli.reality import Reality, open_reality
 from dreamsim.cli.run_directory import RunDirectory
@@ -68,7 +69,9 @@ def training_settings(settings: Settings, run: str) -> TrainingSettings:
         steps=train.steps,
         group_size=train.group_size,
         batch_groups=train.groups,
-        minimum=2 if train.algorithm == "grpo" else 1,
+        minimum=train.minimum_group or (2 if train.algorithm == "grpo" else 1),
+        group_deadline_s=train.group_deadline_s,
+        failures=failure_policy(settings.run),
         lag=train.lag,
         max_steps=settings.run.max_steps,
         max_tokens=train.max_tokens,

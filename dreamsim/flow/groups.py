@@ -102,6 +102,10 @@ class GroupAssembler:
             group.episodes[episode.repeat] = episode if reason is None else None
         return self._close(key) if len(group.episodes) == self._settings.size else None
 
+    def is_closed(self, key: tuple[str, int]) -> bool:
+        """Whether group `key` (task key, number) was closed before all its episodes had come."""
+        return key in self._missing
+
     @property
     def next_deadline(self) -> float:
         """When `expire` has something to do next; infinity when it has not."""

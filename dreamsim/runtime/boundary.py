@@ -23,6 +23,8 @@ import anyio
 from dreamsim.errors import EngineError, EpisodeCancelledError, EpisodeError, UnexpectedError
 
 MESSAGE_LIMIT = 2000
+CUT_OFF = "cancelled with the run"
+"""Message of what a scope around the boundary cancelled."""
 _NEVER_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -107,6 +109,6 @@ class Boundary:
         self.failure = failure_of(error, cancelled_type=cancelled_type)
         if all(isinstance(leaf, cancelled_type) for leaf in leaves(error)):
             self.cancelled = anyio.current_effective_deadline() == -math.inf
-            said = "cancelled with the run" if self.cancelled else "hit by a foreign cancellation"
+            said = CUT_OFF if self.cancelled else "hit by a foreign cancellation"
             self.failure = Failure(kind=EpisodeCancelledError.kind, message=said)
         return True

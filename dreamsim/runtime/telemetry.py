@@ -11,9 +11,7 @@ from collections import Counter, deque
 from types import TracebackType
 
 from dreamsim.errors import EpisodeTimeoutError
-from dreamsim.errors import EpisodeTimeoutError
 from dreamsim.records.episode import Episode, Source
-from dreamsim.records.lengths import length_class
 from dreamsim.records.lengths import length_class
 from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.clock import Clock, RealClock
@@ -189,8 +187,6 @@ class Telemetry:
         self._sources[episode.source] += 1
         if episode.error_kind is not None:
             self._failures[episode.error_kind] += 1
-        if episode.error_kind == EpisodeTimeoutError.kind:
-            self.counters[f"timeouts at {length_class(len(episode.transitions))} steps"] += 1
         if episode.error_kind == EpisodeTimeoutError.kind:
             self.counters[f"timeouts at {length_class(len(episode.transitions))} steps"] += 1
 

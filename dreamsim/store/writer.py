@@ -27,7 +27,7 @@ from dreamsim.records.fields import INTEGER_LIMIT
 from dreamsim.records.trust import Trust
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.pipes import Pipe
-from dreamsim.store.rows import write_episodes, write_scores
+from dreamsim.store.rows import Written, write_episodes, write_scores
 
 T = TypeVar("T")
 
@@ -35,6 +35,24 @@ log = structlog.get_logger()
 
 MAX_BATCH = 256
 """Episodes in one transaction."""
+PATIENCE_S = 30.0
+"""How long a transaction that failed is tried again: a disk may be cleared, a lock be left. For a lock SQLite has
+waited as long itself (`schema.BUSY_TIMEOUT_S`)."""
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 2.0
+PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+"""Primary result codes of what may pass."""
 
 
 class SqliteThread(aiosqlite.Connection):
@@ -76,6 +94,8 @@ class Writer:
         self.commits = 0
         self.commit_s = 0.0
         self.last_commit_s = 0.0
+        self.retried = 0
+        """Transactions that were tried again."""
         self._connection = connection
         self._path = path
         self._clock = clock
@@ -180,11 +200,7 @@ class Writer:
 
     async def _commit(self, batch: Sequence[Item]) -> None:
         begun = self._clock.monotonic()
-        episodes = [item.episode for item in batch]
-        try:
-            new = await self._connection.call(lambda connection: write_episodes(connection, episodes))
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be written: {error}") from error
+        new = await self._written([item.episode for item in batch])
         self.last_commit_s = self._clock.monotonic() - begun
         self.commit_s += self.last_commit_s
         self.commits += 1
@@ -195,10 +211,31 @@ class Writer:
             item.committed.set()
         self._on_commit()
 
+    async def _written(self, episodes: Sequence[Episode]) -> Written:
+        """Write `episodes` in one transaction; tried again while what prevents it may pass."""
+        latest = anyio.current_time() + PATIENCE_S
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                return await self._connection.call(lambda connection: write_episodes(connection, episodes))
+            except sqlite3.Error as error:
+                if not may_pass(error) or anyio.current_time() + wait > latest:
+                    raise StoreError(f"{self._path} cannot be written: {error}") from error
+                self.retried += 1
+                log.warning("store.writer.retried", reason=str(error), wait_s=wait)
+            await anyio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
     def _refusal(self) -> StoreError:
         if self._problem is not None:
             return StoreError(f"the store can no longer be written: {self._problem}")
         return StoreError("the store is closed")
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Whether the same statement may succeed later: a lock, a full disk, a file that cannot be written now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in PASSING
 
 
 def check_storable(episode: Episode) -> None:

@@ -45,10 +45,10 @@ STATEMENT_FAULTS: dict[str, tuple[Fault, ...]] = {
     "commit": ("disk_full", "locked"),
 }
 """What can happen to SQLite, by what it is asked to do."""
-_SAID: dict[Fault, str] = {
-    "locked": "database is locked",
-    "read_only": "attempt to write a readonly database",
-    "disk_full": "database or disk is full",
+_SAID: dict[Fault, tuple[int, str]] = {
+    "locked": (sqlite3.SQLITE_BUSY, "database is locked"),
+    "read_only": (sqlite3.SQLITE_READONLY, "attempt to write a readonly database"),
+    "disk_full": (sqlite3.SQLITE_FULL, "database or disk is full"),
 }
 
 
@@ -98,7 +98,7 @@ class FaultyStore:
         if fault == "read_only":
             raise OSError(errno.EROFS, "Read-only file system")
         if fault == "locked":
-            raise sqlite3.OperationalError(_SAID[fault])
+            raise said_by_sqlite(fault)
         if fault == "corrupt_index":
             raise RetrievalError("the search failed: the scripted index is damaged")
         if fault == "error":
@@ -111,23 +111,36 @@ def _place(query: ExperienceQuery) -> str:
     return "/".join(query.state)[:200]
 
 
+def said_by_sqlite(fault: Fault) -> sqlite3.OperationalError:
+    """The error that SQLite raises for a `locked`, `read_only` or `disk_full`, result code included."""
+    code, said = _SAID[fault]
+    error = sqlite3.OperationalError(said)
+    error.sqlite_errorcode = code
+    return error
+
+
 def faulty_connection(schedule: FaultSchedule) -> Callable[..., sqlite3.Connection]:
     """`sqlite3.connect` with statements that fail on a schedule; for `open_store(..., connect=...)`.
 
-    Only writing transactions fail: SQLite's answer to BEGIN IMMEDIATE, to the first INSERT after it, to COMMIT.
+    Only writing transactions fail: SQLite's answer to BEGIN IMMEDIATE, to the first INSERT after it, to COMMIT. Making
+    the tables does not: a store that cannot be opened is refused, and there is nothing to lose.
     """
 
     class FaultyConnection(sqlite3.Connection):
+        opened = False
         begun = False
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if not self.opened:
+                self.opened = sql.startswith("PRAGMA foreign_keys")  # the last thing said to a store being opened
+                return super().execute(sql, *parameters)
             name = {"BEGIN IMMEDIATE": "begin", "COMMIT": "commit"}.get(sql)
             if name is None and self.begun and sql.startswith("INSERT INTO"):
                 name, self.begun = "write", False
             if name is not None:
                 fault = schedule.due(f"sqlite {name}", STATEMENT_FAULTS[name])
                 if fault is not None:
-                    raise sqlite3.OperationalError(_SAID[fault])
+                    raise said_by_sqlite(fault)
                 self.begun = name == "begin"
             return super().execute(sql, *parameters)
 

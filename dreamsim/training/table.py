@@ -1,11 +1,13 @@
 """What lies between planning and learning: assignments on their way out, episodes on their way back.
 
 In: planned groups, assignments, finished episodes. Out: closed groups with all their episodes.
-Always: an episode is on disk before it lies here; a group is taken once.
+Always: an episode is on disk before it lies here; a group is taken once; one that comes after its group was closed is
+left out of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -62,20 +64,31 @@ class Table:
     def arrived(self, episode: Episode) -> None:
         """An episode is over and on disk."""
         key = (episode.task.key, episode.repeat // self._size)
-        found = self._groups.setdefault(key, PlayedGroup())
-        found.episodes.append(episode)
-        found.group = self._assembler.add(episode, self._now())
-        if found.group is not None:
-            self._playing -= 1
-            if self._playing == 0:
-                self._idle_since = self._now()
-            self._changed.set()
+        if self._assembler.is_closed(key):  # its deadline has passed: it is stored, and that is all
+            self._assembler.add(episode, self._now())
+            return
+        self._groups.setdefault(key, PlayedGroup()).episodes.append(episode)
+        closed = self._assembler.add(episode, self._now())
+        self._changed.set()  # a first episode brings a deadline with it
+        if closed is not None:
+            self._close(closed)
+
+    def _close(self, group: ClosedGroup) -> None:
+        self._groups[group.task_key, group.number].group = group
+        self._playing -= 1
+        if self._playing == 0:
+            self._idle_since = self._now()
+        self._changed.set()
 
     async def complete(self, planned: Sequence[PlannedGroup]) -> tuple[PlayedGroup, ...]:
-        """Wait until all groups of a round are closed, and take them, in the order of planning."""
+        """Wait until all groups of a round are closed, by their deadline at the latest, and take them in order."""
         while not all((found := self._groups.get(one.key)) is not None and found.group for one in planned):
             self._changed = anyio.Event()
-            await self._changed.wait()
+            left = self._assembler.next_deadline - self._now()
+            with anyio.move_on_after(None if left == math.inf else max(left, 0.0)):
+                await self._changed.wait()
+            for group in self._assembler.expire(self._now()):
+                self._close(group)
         return tuple(self._groups.pop(one.key) for one in planned)
 
     def idle(self) -> float:

@@ -39,7 +39,8 @@ def test_all_there_and_few_failed_is_done() -> None:
 
 def test_too_many_failed_is_not() -> None:
     end = ending(row("success", 94), row("error", 6, kind="parse"))
-    assert (end.exit_code, end.reason) == (1, "6.0% of the episodes failed; 5.0% are allowed")
+    said = "6 episodes failed (6.0%); 5.0% of the episodes may (run.max_failures)"
+    assert (end.exit_code, end.reason) == (1, said)
 
 
 def test_an_episode_that_is_not_stored_is_not_done() -> None:

@@ -128,6 +128,7 @@ def test_an_engine_makes_the_clock_jump_and_answers_all_the_same() -> None:
 def test_sqlite_fails_as_it_does(tmp_path: Path, fault: Fault, said: str) -> None:
     connection = faulty_connection(FaultSchedule(0, {fault: 1.0}))(tmp_path / "a.sqlite", isolation_level=None)
     connection.execute("CREATE TABLE t (a)")
+    connection.execute("PRAGMA foreign_keys = ON")
     problems: list[str] = []
     for statement in ("BEGIN IMMEDIATE", "INSERT INTO t VALUES (1)", "COMMIT"):
         try:

@@ -1,0 +1,75 @@
+"""Groups that are waited for, and those that are not waited for any longer."""
+
+from __future__ import annotations
+
+import anyio
+
+from dreamsim.flow.groups import GroupAssembler, GroupSettings
+from dreamsim.flow.planning import PlannedGroup
+from dreamsim.records.episode import Episode
+from dreamsim.records.task import Task
+from dreamsim.testing import scripted_tasks
+from dreamsim.training.table import PlayedGroup, Table
+from tests.flow.runs import in_virtual_time
+
+TASK = scripted_tasks(1)[0]
+
+
+def episode(repeat: int, task: Task = TASK) -> Episode:
+    return Episode(
+        id=f"e{repeat}",
+        run="r",
+        task=task,
+        repeat=repeat,
+        source="dreamed",
+        purpose="training",
+        transitions=(),
+        outcome="error",
+        error_kind="engine",
+        generation=1,
+    )
+
+
+def table(*, deadline_s: float | None) -> Table:
+    assembler = GroupAssembler(GroupSettings(size=3, minimum=1, deadline_s=deadline_s))
+    return Table(assembler, group_size=3, now=anyio.current_time)
+
+
+def test_a_group_is_closed_by_its_deadline_and_late_episodes_change_nothing() -> None:
+    async def main() -> tuple[float, PlayedGroup]:
+        one = table(deadline_s=10.0)
+        one.planned(1)
+
+        async def arrive() -> None:
+            for repeat, after in ((0, 5.0), (1, 2.0), (2, 100.0)):
+                await anyio.sleep(after)
+                one.arrived(episode(repeat))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(arrive)
+            (played,) = await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
+            seconds = anyio.current_time()
+        return seconds, played
+
+    seconds, played = in_virtual_time(main)
+    assert seconds == 15.0
+    assert [one.repeat for one in played.episodes] == [0, 1]
+    assert not played.closed.complete
+
+
+def test_without_a_deadline_all_are_waited_for() -> None:
+    async def main() -> float:
+        one = table(deadline_s=None)
+        one.planned(1)
+
+        async def arrive() -> None:
+            for repeat in range(3):
+                await anyio.sleep(100.0)
+                one.arrived(episode(repeat))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(arrive)
+            await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
+            return anyio.current_time()
+
+    assert in_virtual_time(main) == 300.0
