@@ -33,6 +33,7 @@ from dreamsim.engines.http_answers import (
     token_ids_of,
 )
 from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
+from dreamsim.engines.http_load import ServerLoad
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
@@ -102,6 +103,8 @@ class HttpEngine:
         self._dialect = dialect
         self._tokenizer = tokenizer
         self._takes_schemas = True
+        self.load = ServerLoad(client, vllm=dialect == "vllm").read
+        """How busy the server is (`engines.http_load`)."""
         self._adapters = adapter_versions(client, settings.url, settings.swapped_adapters)
 
     @property
@@ -360,7 +363,7 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
 
     async with open_json_client(
         settings.url,
-        connections=settings.concurrency,
+        connections=settings.concurrency + 1,  # one asks how busy it is while all others wait
         key_variable=settings.api_key_variable,
         retries=settings.retries,
         connect_timeout_s=settings.connect_timeout_s,

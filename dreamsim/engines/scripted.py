@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from dreamsim.engines.adapted import check_kind
 from dreamsim.engines.adapter_versions import AdapterVersions
+from dreamsim.engines.scripted_cache import ScriptedCache
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.weights_gate import WeightsGate
 from dreamsim.errors import ContextOverflowError, EngineDeadError, EngineError
 from dreamsim.protocols import Tokenizer
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest
+from dreamsim.records.load import EngineLoad
 from dreamsim.records.text import TAGS
 from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.runtime.seeds import generator
@@ -110,6 +112,7 @@ class ScriptedEngine:
         fault: Callable[[GenerationRequest], EngineFault | None] | None = None,
         load_s: float = 0.0,
         adapters: Sequence[str] = (),
+        cache: ScriptedCache | None = None,
     ) -> None:
         """An engine.
 
@@ -123,6 +126,7 @@ class ScriptedEngine:
             fault: what goes wrong with a request, if anything.
             load_s: how long loading weights takes, in the event loop's time.
             adapters: names whose weights may come; a request for another name is answered as if it named none.
+            cache: what running requests share, so that some wait or are preempted; None is room for all of them.
         """
         self._respond = respond
         self._tokenizer = tokenizer
@@ -131,6 +135,7 @@ class ScriptedEngine:
         """Version of the weights; set it to play an update."""
         self._max_model_len = max_model_len
         self._latency = latency
+        self._cache = cache
         self._fault = fault
         self._dead = False
         self._counters = EngineCounters()
@@ -153,6 +158,10 @@ class ScriptedEngine:
     def max_model_len(self) -> int:
         """Most tokens of prompt and answer together."""
         return self._max_model_len
+
+    async def load(self) -> EngineLoad | None:
+        """How full its cache is; None without one."""
+        return None if self._cache is None else self._cache.load()
 
     def statistics(self) -> EngineStatistics:
         """What happened so far."""
@@ -247,7 +256,11 @@ class ScriptedEngine:
             # What a library on plain asyncio does when it cancels a future that we wait for.
             raise anyio.get_cancelled_exc_class()
         ids, reason = self._cut(request, room)
-        if self._latency is None:
+        if self._cache is not None:
+            pace = self._latency or Latency()
+            prompt_s = pace.seconds(prompt, 0)
+            await self._cache.compute(prompt, len(ids), prompt_s=prompt_s, token_s=pace.token_s)
+        elif self._latency is None:
             await anyio.lowlevel.checkpoint()
         else:
             await anyio.sleep(self._latency.seconds(prompt, len(ids)))

@@ -29,6 +29,7 @@ from dreamsim.engines.adapted import check_kind
 from dreamsim.engines.checkpoints import check_interchangeable
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.engines.vllm_adapters import adapter_versions, check_room
+from dreamsim.engines.vllm_load import LoadBook, load_logger
 from dreamsim.engines.vllm_process import CONFIGURING, Leash, has_gpu, leashed, root_cause, start_environment
 from dreamsim.engines.vllm_settings import VllmSettings, engine_arguments, process_environment
 from dreamsim.engines.weights_gate import WeightsGate
@@ -41,6 +42,7 @@ from dreamsim.errors import (
     MissingExtraError,
 )
 from dreamsim.records.completion import Completion, FinishReason, GenerationRequest, Sampling
+from dreamsim.records.load import EngineLoad
 from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.runtime.guard import guarded
 
@@ -53,8 +55,9 @@ LOAD_TIMEOUT_S: Final = 900.0
 class VllmEngine:
     """A running AsyncLLM. Made by `open_vllm_engine`."""
 
-    def __init__(self, llm: Any, settings: VllmSettings) -> None:
+    def __init__(self, llm: Any, settings: VllmSettings, book: LoadBook | None = None) -> None:
         self._llm = llm
+        self._book = book
         self._settings = settings
         self._version = settings.version
         self._gate = WeightsGate(drain_seconds=settings.drain_s)
@@ -201,6 +204,10 @@ class VllmEngine:
             structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         )
 
+    async def load(self) -> EngineLoad | None:
+        """How busy vLLM was at its last step; None unless it was started to tell (`VllmSettings.tells_load`)."""
+        return None if self._book is None else self._book.load()
+
     def statistics(self) -> EngineStatistics:
         """What happened so far."""
         self._counters.in_flight = self._llm.get_num_unfinished_requests()
@@ -273,10 +280,11 @@ async def open_vllm_engine(settings: VllmSettings, *, log_path: Path) -> AsyncIt
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("vllm", extra="vllm" if has_gpu() else "cpu", purpose="a model in this process")
     leash = Leash(log_path)
+    book = LoadBook() if settings.tells_load else None
     try:
-        llm = await _start(settings, leash)
+        llm = await _start(settings, leash, book)
         try:
-            yield VllmEngine(llm, settings)
+            yield VllmEngine(llm, settings, book)
         finally:
             with anyio.CancelScope(shield=True):
                 await _stop(llm, settings)
@@ -284,7 +292,7 @@ async def open_vllm_engine(settings: VllmSettings, *, log_path: Path) -> AsyncIt
         leash.cut()
 
 
-async def _start(settings: VllmSettings, leash: Leash) -> Any:
+async def _start(settings: VllmSettings, leash: Leash, book: LoadBook | None) -> Any:
     """Build the AsyncLLM in a thread, which cannot be cancelled: cancelling ends vLLM's process, and so the thread."""
     llm: Any = None
     failure: Exception | None = None
@@ -292,7 +300,7 @@ async def _start(settings: VllmSettings, leash: Leash) -> Any:
         async with anyio.create_task_group() as group:
             group.start_soon(_cut_when_cancelled, leash)
             try:
-                llm = await anyio.to_thread.run_sync(_build, settings, leash)
+                llm = await anyio.to_thread.run_sync(_build, settings, leash, book)
             except Exception as error:  # noqa: BLE001 - a foreign library's errors, raised below with our type
                 failure = error
             leash.started = True
@@ -319,7 +327,7 @@ async def _cut_when_cancelled(leash: Leash) -> None:
             leash.cut()
 
 
-def _build(settings: VllmSettings, leash: Leash) -> Any:
+def _build(settings: VllmSettings, leash: Leash, book: LoadBook | None) -> Any:
     """Blocks until vLLM can answer. Runs in a thread without an event loop; the AsyncLLM finds the loop later."""
     with start_environment(leash.log_path):
         from vllm.config import StructuredOutputsConfig
@@ -339,7 +347,8 @@ def _build(settings: VllmSettings, leash: Leash) -> Any:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.worker_process or not on_cpu else "0"
             configuration = AsyncEngineArgs(**arguments).create_engine_config(UsageContext.ENGINE_CONTEXT)
         with leashed(leash):
-            return AsyncLLM.from_vllm_config(configuration, disable_log_stats=True)
+            loggers = None if book is None else [load_logger(book)]
+            return AsyncLLM.from_vllm_config(configuration, stat_loggers=loggers, disable_log_stats=True)
 
 
 async def _stop(llm: Any, settings: VllmSettings) -> None:

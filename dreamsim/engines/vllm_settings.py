@@ -90,6 +90,8 @@ class VllmSettings:
     """Compute in a process below vLLM's own, as vLLM would on a CPU: one more start, one more hop per step."""
     async_scheduling: bool | None = None
     """Plan a step while the last one runs; None is vLLM's choice (never on a CPU)."""
+    tells_load: bool = False
+    """Whether vLLM keeps statistics, so that the number of live episodes can follow its load (`load`)."""
     shutdown_timeout_s: float = 5.0
     """Longest time a closing engine gets before it is killed."""
 

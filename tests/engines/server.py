@@ -39,6 +39,9 @@ class Server:
         self.disconnected = anyio.Event()
         self.hold: anyio.Event | None = None
         """Answers wait for it."""
+        self.metrics: str | None = None
+        """Its page of metrics; None is a server without one."""
+        self.metrics_asked = 0
 
     async def completions(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
@@ -69,6 +72,10 @@ class Server:
         self.headers.append(dict(request.headers))
         return self.first.pop(0) if self.first else web.json_response({"data": [self.card]})
 
+    async def load(self, request: web.Request) -> web.Response:
+        self.metrics_asked += 1
+        return web.Response(status=404) if self.metrics is None else web.Response(text=self.metrics)
+
     def settings(self, **changes: Any) -> HttpSettings:
         """Settings that reach this server."""
         given = {"url": self.url, "model": "tiny", "retries": IMPATIENT, "api_key_variable": "TEST_KEY", **changes}
@@ -85,6 +92,7 @@ async def serving() -> AsyncIterator[Server]:
     application.router.add_post("/v1/load_lora_adapter", server.adapters)
     application.router.add_post("/v1/unload_lora_adapter", server.adapters)
     application.router.add_get("/v1/models", server.models)
+    application.router.add_get("/metrics", server.load)
     # Without cancellation a handler would not notice that its client is gone.
     runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()
