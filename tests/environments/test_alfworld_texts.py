@@ -166,24 +166,29 @@ def test_the_teacher_names_facts_before_it_concludes() -> None:
     said = [transition.reasoning for transition in annotate(_episode(NEW)).transitions]
     assert said == [
         "at: room; new; works",
-        "mug 2: in shelf 1; hands: empty; works; wanted",
-        "cup 1: in shelf 1; hands: mug 2; fails",
+        "at: shelf 1; mug 2: in shelf 1; hands: empty; works; mug wanted",
+        "at: shelf 1; cup 1: in shelf 1; hands: mug 2; fails",
         "at: shelf 1; new; works",
-        "mug 2: held; suits; works; wanted",
-        "mug 2: held clean; works",
-        "hands: mug 2; works",
+        "at: sinkbasin 1; mug 2: held; suits; works; mug wanted",
+        "at: sinkbasin 1; mug 2: held clean; works",
+        "at: sinkbasin 1; hands: mug 2; works",
         "at: sinkbasin 1; new; works",
-        "cabinet 1: closed; new; works",
-        "cabinet 1: open; plate 1: in cabinet 1; works",
-        "cabinet 1: closed; seen; works",
-        "mug 2: held clean; cabinet 1: open; suits; works; mug in cabinet clean wanted; task solved",
+        "at: cabinet 1; cabinet 1: closed; new; works",
+        "at: cabinet 1; cabinet 1: open; plate 1: in cabinet 1; works",
+        "at: cabinet 1; cabinet 1: closed; seen; works",
+        "at: cabinet 1; mug 2: held clean; cabinet 1: open; suits; works; mug in cabinet clean wanted; task solved",
     ]
 
 
 def test_the_teacher_says_when_only_the_kinds_of_things_are_in_the_way() -> None:
-    fails = [(action, "Nothing happens.") for action in ("heat mug 2 with shelf 1", "move cup 1 to shelf 1")]
+    actions = ("heat mug 2 with shelf 1", "move cup 1 to shelf 1", "clean mug 2 with sinkbasin 1")
+    fails = [(action, "Nothing happens.") for action in actions]
     said = [transition.reasoning for transition in annotate(_episode([*NEW[:2], *fails], solved=False)).transitions]
-    assert said[2:] == ["mug 2: held; does not suit; fails", "cup 1: in shelf 1; fails"]
+    assert said[2:] == [
+        "at: shelf 1; mug 2: held; does not suit; fails",
+        "at: shelf 1; cup 1: in shelf 1; fails",
+        "at: shelf 1; elsewhere; mug 2: held; fails",
+    ]
 
 
 def test_what_was_not_looked_into_is_not_decided() -> None:

@@ -1,12 +1,13 @@
 """A programmatic teacher: why each real step went as it did, from what an attentive reader knows.
 
 In: an episode. Out: the same episode with `reasoning` filled in, such as
-`mug 2: in shelf 1; hands: empty; works` or `mug 2: held clean; works; mug in cabinet clean wanted; task solved`.
+`at: shelf 1; mug 2: in shelf 1; hands: empty; works; mug wanted` or
+`at: cabinet 1; mug 2: held clean; suits; works; mug in cabinet clean wanted; task solved`.
 
-Always: reasoning names facts before it concludes. First where each thing in the action is according to the states seen
-so far, what lies in what is closed now, then whether a thing suits a place (`suits`, `does not suit`: only knowledge of
-things can tell), then whether the action works, then what the task has reached. Facts read as in the state
-(`name: value`, or `name: none`). A fact that no state seen so far shows is never named.
+Always: reasoning names facts before it concludes. First where the agent is, then where each thing in the action is
+according to the states seen so far and what lies in what is closed now, then whether a thing suits a place (`suits`,
+`does not suit`: only knowledge of things can tell), then whether the action works, then what the task has reached.
+Facts read as in the state (`name: value`, or `name: none`). A fact that no state seen so far shows is never named.
 """
 
 from __future__ import annotations
@@ -60,15 +61,12 @@ def _facts(seen: Seen, before: State, action: Action) -> list[str]:
     elements, at = before.elements, before.scene or ""
     if not action.verb:
         return ["no such action"]
+    facts = [f"{SCENE}: {at}"]
     if action.verb == "go":
-        return [_fact(elements, SCENE), *_of_place(seen, at, action.place)]
-    facts: list[str] = []
-    if action.thing:
-        facts.append(_fact(elements, action.thing))
-    if action.tool:
-        facts.append(_fact(elements, action.tool))
+        return [*facts, *_of_place(seen, at, action.place)]
     if action.place and action.place != at:
-        facts += [_fact(elements, SCENE), *_of_place(seen, at, action.place)]
+        facts.append("near" if seen.together(at, action.place) else "elsewhere")
+    facts += [_fact(elements, name) for name in (action.thing, action.tool) if name]
     if action.place in elements:
         facts.append(_fact(elements, action.place))
     if action.verb == "open" and elements.get(action.place) == "closed":
@@ -96,7 +94,7 @@ def _progress(goal: Goal | None, action: Action, after: Mapping[str, str]) -> li
         wanted = kind_of(action.thing) == goal.lamp and kind_of(_in_hands(after)) == goal.thing
         return [f"{goal.thing} under {goal.lamp} " + ("wanted" if wanted else "not wanted")] if goal.lamp else []
     if action.verb == "take" or (action.verb in CONDITION_OF and CONDITION_OF[action.verb] == goal.condition):
-        return ["wanted" if kind_of(action.thing) == goal.thing else "not wanted"]
+        return [f"{goal.thing} " + ("wanted" if kind_of(action.thing) == goal.thing else "not wanted")]
     if action.verb != "put" or not goal.place:
         return []
     placed = [name for name, value in after.items() if kind_of(name) == goal.thing and _lies(value, action.place, goal)]
