@@ -20,6 +20,7 @@ from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.cli.engines import Role, open_engines, opening, tokenizer_source
 from dreamsim.cli.tasks import DATA
 from dreamsim.cli.trust import open_checks
+from dreamsim.engines.remembered import RememberingTokenizer
 from dreamsim.engines.tokenizers import ChatFrame, chat_frame, load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.environment import DreamEnvironment
@@ -143,7 +144,7 @@ def prepare(role: PolicySection | ExperienceSection, name: str) -> Prepared:
     adapter = {} if role.adapter is None else trained_with(Path(role.adapter))
     trained = adapter or trained_with(Path(source))
     frame = frame_of(role, name, source, trained)
-    return Prepared(tokenizer=load_tokenizer(source), frame=frame, trained=trained)
+    return Prepared(tokenizer=RememberingTokenizer(load_tokenizer(source)), frame=frame, trained=trained)
 
 
 def frame_of(role: PolicySection | ExperienceSection, name: str, source: str, trained: Mapping[str, Any]) -> ChatFrame:
