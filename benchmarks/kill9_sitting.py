@@ -77,15 +77,15 @@ class Reaper:
     def settle_in(self) -> None:
         """Listen to the run: to its statements, its files and its commits."""
         import dreamsim.store.retrieval
+        import dreamsim.store.schema
         import dreamsim.store.writer
 
         sys.addaudithook(self._audited)
-        connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+        check = dreamsim.store.schema._check_version
 
-        def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
-            connection = connect(*arguments, **options)
+        def checked(connection: sqlite3.Connection, path: Path, *, writing: bool) -> None:
             connection.set_trace_callback(lambda _: self.saw("statement"))
-            return connection
+            check(connection, path, writing=writing)
 
         write = dreamsim.store.writer.write_episodes
 
@@ -96,7 +96,7 @@ class Reaper:
             self.saw("commit")
             return new
 
-        sqlite3.connect = connected  # type: ignore[assignment]
+        dreamsim.store.schema._check_version = checked
         dreamsim.store.writer.write_episodes = written
         dreamsim.store.retrieval.SAVE_EVERY = SAVE_EVERY
 

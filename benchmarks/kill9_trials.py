@@ -114,6 +114,8 @@ def undisturbed(work: Path, number: int) -> Undisturbed:
     wrong = look(place / "run", place / "acknowledged", place / "copy") if sat.code == 0 else [f"exit code {sat.code}"]
     if wrong:
         raise RuntimeError(f"scenario {number} cannot be run undisturbed: {wrong}; see {place / 'output.txt'}")
+    if missing := set(KINDS) - {"time"} - sat.counts.keys():
+        raise RuntimeError(f"scenario {number} has no moment of {sorted(missing)}: the reaper does not hear of them")
     found = records(place / "run")
     shutil.rmtree(place)
     return Undisturbed(seconds=sat.seconds, counts=sat.counts, records=found)
@@ -125,7 +127,7 @@ def moments(seed: int, number: int, whole: Undisturbed) -> list[Moment]:
     chosen = []
     for sitting in range(int(draw.integers(1, MOST_KILLS + 1))):
         kind = KINDS[int(draw.choice(len(KINDS), p=KIND_SHARES))]
-        most = whole.seconds if kind == "time" else whole.counts.get(kind, 1)
+        most = whole.seconds if kind == "time" else whole.counts[kind]
         at = float(draw.uniform(0, most * 0.7**sitting))
         chosen.append(Moment(kind=kind, at=at if kind == "time" else max(1, round(at))))
     return chosen
