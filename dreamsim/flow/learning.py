@@ -23,6 +23,7 @@ from dreamsim.protocols import Trainer
 from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.weights import WeightsUpdate
+from dreamsim.runtime.memory import return_free_memory
 from dreamsim.runtime.pipes import PipeReceiver, PipeSender
 
 
@@ -87,7 +88,7 @@ async def learn(
             if batch is None:
                 break
             came = now()
-            metrics = await anyio.to_thread.run_sync(trainer.step, batch)
+            metrics = await anyio.to_thread.run_sync(learned_from, trainer, batch)
             due = trainer.version - published >= settings.publish_every
             if trainer.version % settings.save_every == 0:
                 await anyio.to_thread.run_sync(trainer.save, settings.checkpoint)
@@ -112,3 +113,10 @@ def _publish_and_prune(trainer: Trainer, settings: LearningSettings) -> WeightsU
     for _, path in kept[: -settings.keep]:
         shutil.rmtree(path, ignore_errors=True)
     return update
+
+
+def learned_from(trainer: Trainer, batch: Batch) -> UpdateMetrics:
+    """One step of the trainer; what it needed only for that is given back. Blocks: for a thread."""
+    metrics = trainer.step(batch)
+    return_free_memory()
+    return metrics

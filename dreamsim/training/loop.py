@@ -32,6 +32,7 @@ from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
 from dreamsim.flow.delivery import load_everywhere
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
+from dreamsim.flow.learning import learned_from
 from dreamsim.flow.mixing import SourceMixer
 from dreamsim.flow.planning import PlannedGroup, Planner
 from dreamsim.flow.rounds import RoundFigures, round_figures
@@ -247,7 +248,7 @@ class Training:
             came = self._now()
             viable = [one.closed for one in groups if one.closed.viable]
             batch = await to_thread.run_sync(self._batch, viable)
-            metrics = None if batch is None else await to_thread.run_sync(self._parts.trainer.step, batch)
+            metrics = None if batch is None else await to_thread.run_sync(learned_from, self._parts.trainer, batch)
             figures = round_figures(
                 [(group.source, one.episodes) for group, one in zip(planned, groups, strict=True)],
                 not_viable=len(groups) - (0 if batch is None else len(batch.groups)),
