@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from dreamsim.cli import exits
+from dreamsim.cli.visible import visible
 from dreamsim.errors import UsageError
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(sys.argv[1:] if arguments is None else arguments, started)
     except UsageError as error:
         for line in str(error).splitlines():
-            print(f"dreamsim: {line}", file=sys.stderr)
+            print(f"dreamsim: {visible(line)}", file=sys.stderr)
         return exits.USAGE
 
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from dreamsim.cli import figures
 from dreamsim.cli.figures import Moment
+from dreamsim.cli.visible import in_one_line, visible
 from dreamsim.runtime.snapshot import Snapshot
 
 LIVE_INTERVAL_S = 0.5
@@ -95,7 +96,8 @@ class PlainDisplay:
     def note(self, text: str) -> None:
         """Print `text` with the time since the start."""
         if not self._silent:
-            print(f"{figures.clock_time(time.monotonic() - self._started):>7}  {text}", file=self._out, flush=True)
+            gone = figures.clock_time(time.monotonic() - self._started)
+            print(f"{gone:>7}  {visible(text)}", file=self._out, flush=True)
 
     def show(self, moment: Moment) -> None:
         """Print one line."""
@@ -117,7 +119,7 @@ class PlainDisplay:
     def conclude(self, text: str) -> None:
         """Print the summary as it is."""
         if not self._silent:
-            print(text, file=self._out, flush=True)
+            print(visible(text), file=self._out, flush=True)
 
     def live(self) -> Self:
         """Nothing to prepare."""
@@ -142,7 +144,7 @@ class RichDisplay:
 
     def note(self, text: str) -> None:
         """Print `text` above the view."""
-        self._console.print(Text(text, style="dim"), soft_wrap=True)
+        self._console.print(Text(visible(text), style="dim"), soft_wrap=True)
 
     def show(self, moment: Moment) -> None:
         """Redraw."""
@@ -155,7 +157,7 @@ class RichDisplay:
 
     def conclude(self, text: str) -> None:
         """Print the summary, long paths unbroken."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(visible(text)), soft_wrap=True)
 
     def live(self) -> Self:
         """Open the view."""
@@ -188,14 +190,14 @@ def render(moment: Moment) -> RenderableType:
     body.add_column(style="bold", no_wrap=True)
     body.add_column()
     failed = figures.failures(moment)
-    body.add_row("episodes", f"{figures.flight(moment)}, {figures.success(moment)}")
-    body.add_row("", Text(failed, style="red" if moment.now.failures else "dim"))
-    body.add_row("speed", f"{figures.speed(moment)}, {figures.cache(moment)}")
+    body.add_row("episodes", Text(f"{figures.flight(moment)}, {figures.success(moment)}"))
+    body.add_row("", Text(visible(failed), style="red" if moment.now.failures else "dim"))
+    body.add_row("speed", Text(f"{figures.speed(moment)}, {figures.cache(moment)}"))
     if trusted := figures.trust(moment.trust):
-        body.add_row("trust", trusted)
-    body.add_row("time in", figures.stations(moment))
-    body.add_row("house", f"{figures.store(moment)}, {figures.loop(moment)}")
+        body.add_row("trust", Text(trusted))
+    body.add_row("time in", Text(figures.stations(moment)))
+    body.add_row("house", Text(f"{figures.store(moment)}, {figures.loop(moment)}"))
     for stuck in moment.now.stuck[:3]:
         said = f"{stuck.episode_id} step {stuck.step}: {stuck.seconds:.0f} s in {stuck.station} {stuck.awaiting}"
-        body.add_row("stuck", Text(said, style="yellow"))
+        body.add_row("stuck", Text(in_one_line(said), style="yellow"))
     return Group(bar, body)

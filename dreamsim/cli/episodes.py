@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamsim.cli.arguments import Parser, add_store_arguments, latest_run, store_of
+from dreamsim.cli.visible import in_one_line, visible
 from dreamsim.errors import UsageError
 from dreamsim.records.episode import EPISODE_OUTCOMES, PURPOSES, SOURCES, Episode, Transition
 from dreamsim.records.state import StateMemory, changes
@@ -84,11 +85,11 @@ async def _show(console: Console, where: Path, run: str | None, given: argparse.
     console.print(table(listed))
     by_source = ", ".join(f"{count:,} {source}" for source, count in sorted(counts.by_source.items()))
     console.print(
-        Text(f"{len(listed):,} shown of {counts.episodes:,} ({by_source or 'none'}) in {where}"), soft_wrap=True
+        safe(f"{len(listed):,} shown of {counts.episodes:,} ({by_source or 'none'}) in {where}"), soft_wrap=True
     )
     if listed:
         hint = f"dreamsim episodes {'--run ' + given.run if given.run else '--store ' + str(where)} {listed[0].id[:8]}"
-        console.print(Text(f"follow one: {hint}", style="dim"), soft_wrap=True)
+        console.print(safe(f"follow one: {hint}", "dim"), soft_wrap=True)
     return 0
 
 
@@ -103,13 +104,13 @@ def table(episodes: Sequence[Episode]) -> Table:
     for episode in episodes:
         outcome = episode.outcome if episode.error_kind is None else f"{episode.outcome}: {episode.error_kind}"
         made.add_row(
-            safe(episode.id[:8]),
-            episode.source,
-            safe(episode.task.environment),
-            safe(outcome, STYLES[episode.outcome]),
+            safe(in_one_line(episode.id, 8)),
+            safe(episode.source),
+            safe(in_one_line(episode.task.environment)),
+            safe(in_one_line(outcome), STYLES[episode.outcome]),
             str(len(episode.transitions)),
             f"{episode.total_reward:g}",
-            safe(episode.task.instruction),
+            safe(in_one_line(episode.task.instruction)),
         )
     return made
 
@@ -187,8 +188,7 @@ def _indented(lines: Sequence[str], indent: str) -> Iterator[Text]:
 
 def safe(text: str, style: str = "") -> Text:
     """Text for the terminal: no markup, no escape sequences; line breaks stay."""
-    plain = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return Text(plain, style=style)
+    return Text(visible(text), style=style)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from dreamsim.cli.models import open_roles, policy_settings, prepare
 from dreamsim.cli.play import UntilInterrupted
 from dreamsim.cli.reality import REALITIES, Reality, open_reality
 from dreamsim.cli.run_directory import write_whole
+from dreamsim.cli.visible import visible
 from dreamsim.errors import DreamsimError, UsageError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
 from dreamsim.protocols import Environment, Policy
@@ -139,7 +140,7 @@ async def _evaluate(given: argparse.Namespace, settings: Settings) -> int:
     if found is None:
         print("stopped; what was finished is stored, the same command goes on")
         return exits.INTERRUPTED
-    print(render_report(found.report, by_seed=found.by_seed))
+    print(visible(render_report(found.report, by_seed=found.by_seed)))
     print(f"\nepisodes: {given.store}, run {found.run}")
     if given.json is not None:
         await to_thread.run_sync(write_whole, given.json, json.dumps(figures(found), indent=1) + "\n")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import structlog
 
+from dreamsim.cli.visible import visible
+
 _STAMPS: tuple[structlog.typing.Processor, ...] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -65,7 +67,9 @@ def run_log(path: Path) -> Iterator[None]:
 def warnings_only() -> Iterator[None]:
     """While open, structlog prints warnings to standard error and nothing else: for verbs without a run."""
     before = structlog.get_config()
+    *earlier, renderer = before["processors"]
     structlog.configure(
+        processors=[*earlier, _visible_values, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -74,6 +78,10 @@ def warnings_only() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+def _visible_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class _Entry(logging.handlers.QueueHandler):

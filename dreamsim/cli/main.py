@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from dreamsim.cli import exits
+from dreamsim.cli.visible import visible
 from dreamsim.errors import UsageError
 
 
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return entry(given[1:])
     except UsageError as error:
         for line in str(error).splitlines():
-            print(f"dreamsim: {line}", file=sys.stderr)
+            print(f"dreamsim: {visible(line)}", file=sys.stderr)
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 
 from dreamsim.cli.arguments import Parser, add_store_arguments, store_of
+from dreamsim.cli.visible import visible
 from dreamsim.errors import UsageError
 from dreamsim.records.episode import EPISODE_OUTCOMES, PURPOSES, SOURCES
 from dreamsim.store.jsonl import export_jsonl, import_jsonl
@@ -38,7 +39,7 @@ async def _import(where: Path, given: argparse.Namespace) -> int:
         for name in given.files:
             report = await import_jsonl(name, store, on_bad="skip" if given.skip_bad else "fail", run=given.run_name)
             for bad in report.bad_lines:
-                print(f"{name}:{bad.line}: skipped: {bad.problem}")
+                print(visible(f"{name}:{bad.line}: skipped: {bad.problem}"))
             said = f"{name}: {report.episodes:,} episodes with {report.steps:,} steps imported"
             print(f"{said}, {report.known:,} there before, {report.skipped:,} lines skipped")
         counts = await store.counts()
