@@ -149,6 +149,8 @@ def named(examination: Examination) -> dict[str, Estimate]:
         figures.update({f"gate_auroc.{feature}": found for feature, found in gate.alone.items()})
     if examination.checked is not None:
         figures["checked_determined_exact"] = examination.checked.determined_exact
+        figures["checked_failure_shown"] = examination.checked.failure_shown
+        figures["checked_failure_reward"] = examination.checked.failure_reward
     for k in (1, 5, 10, 20, 30):
         figures[f"open_loop_{k}"] = drift.at(k)
         figures[f"checked_open_loop_{k}"] = at_step(drift.open_loop_checked, k)
