@@ -24,7 +24,8 @@ DRIFT_AT = (1, 2, 5, 10, 20, 30)
 def tables(examination: Examination) -> Iterator[Table | Text]:
     """Everything that was measured, part by part."""
     yield Text(
-        f"{in_one_line(examination.model)}: {examination.steps:,} steps of {examination.episodes:,} held-out real episodes",
+        f"{in_one_line(examination.model)}: {examination.steps:,} steps of {examination.episodes:,} held-out real "
+        "episodes",
         "bold",
     )
     yield _one_step(examination)

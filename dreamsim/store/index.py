@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from dreamsim.store.partition import EXPANSION_ADD, NONE, Excluded, Hit, Partiti
 
 FORMAT = 2
 """Version of the files; others are rebuilt."""
+
+_FILE = re.compile(r"[0-9]+-[0-9a-f]{8}\.usearch")
 
 CATCH_UP_ROWS = 256
 """Rows read, encoded and added at a time, so that queries wait for no more than that."""
@@ -133,6 +136,8 @@ class ExperienceIndex:
             different = [name for name, value in expected.items() if manifest[name] != value]
             if different:
                 return f"it has another {' and '.join(different)}"
+            if type(manifest["last_row"]) is not int:
+                raise ValueError("its last row is no number")
             self._note_rows(connection, manifest["last_row"])
             saved = {PartitionName(*entry["name"]): entry for entry in manifest["partitions"]}
             if saved.keys() != self._partitions.keys():
@@ -142,7 +147,7 @@ class ExperienceIndex:
         except FileNotFoundError as error:
             self._forget()
             return f"{Path(error.filename).name} is missing"
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
             self._forget()
             return f"it is damaged: {error}"
         self.last_row = manifest["last_row"]
@@ -244,6 +249,8 @@ def _wants(query: ExperienceQuery, name: PartitionName) -> bool:
 def _read_graph(directory: Path, entry: dict[str, Any], partition: Partition) -> Any:
     from usearch.index import Index
 
+    if not _FILE.fullmatch(entry["file"]):  # it becomes a path
+        raise ValueError("it names a file that no index has")
     content = (directory / entry["file"]).read_bytes()
     # Checked before usearch sees it: it trusts what it reads.
     if zlib.crc32(content) != entry["checksum"]:

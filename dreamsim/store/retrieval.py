@@ -29,7 +29,7 @@ from dreamsim.runtime.clock import Clock
 from dreamsim.store.index import ExperienceIndex
 from dreamsim.store.partition import Hit
 from dreamsim.store.rows import read_experiences
-from dreamsim.store.schema import open_reader
+from dreamsim.store.schema import NOT_OURS, open_reader, unreadable
 
 MAX_BATCH = 256
 """Queries answered together; more would make the first of them wait for nothing."""
@@ -255,7 +255,11 @@ class IndexService:
         return self._connection
 
     def _catch_up(self) -> bool:
-        more = self.index.catch_up(self._load())
+        connection = self._load()
+        try:
+            more = self.index.catch_up(connection)
+        except NOT_OURS as error:
+            raise RetrievalError(str(unreadable(self._path, error))) from error
         if self.index.unsaved >= SAVE_EVERY:
             self._save()
         return more

@@ -4,6 +4,7 @@ In: `Episode`s and an sqlite3 connection. Out: rows; or the same episodes again.
 - what was written is read back equal, except that text which is no valid Unicode gets U+FFFD in its place, and that
   a dreamed episode's generation is at least 1 + the greatest of the stored episodes that it was shown;
 - an episode already there is left as it is, so writing is idempotent by id;
+- a row that holds what nobody here writes (a file from elsewhere, a damaged one) is a `ValueError`;
 - a step's prompt is kept as what it adds to the step before, because whole histories would grow with the
   square of an episode's length.
 """
@@ -19,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamsim.records.codec import FINISH_REASONS
 from dreamsim.records.completion import Completion, Decision, empty_ids
-from dreamsim.records.episode import Episode, Transition
+from dreamsim.records.episode import EPISODE_OUTCOMES, PURPOSES, SOURCES, STEP_OUTCOMES, Episode, Transition
 from dreamsim.records.experience import Experience, embedding_text
 from dreamsim.records.fields import array_bytes
 from dreamsim.records.quality import is_verified, kept_contradictions
@@ -28,6 +30,16 @@ from dreamsim.records.state import State, StateMemory, changes
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Trust
 from dreamsim.records.trust_codec import trust_from_json, trust_to_json
+from dreamsim.store.columns import (
+    EPISODE_TYPES,
+    EXPERIENCE_TYPES,
+    STEP_TYPES,
+    check_row,
+    one_of,
+    read_lines,
+    read_object,
+    read_scores,
+)
 
 STEP_COLUMNS = (
     "episode, step, state, action, changes, next_state, reasoning, reward, outcome, score, admissible, "
@@ -223,23 +235,24 @@ def read_episodes(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]
 
 
 def _read_episode(row: tuple[Any, ...], steps: Iterable[tuple[Any, ...]]) -> Episode:
+    check_row(row, EPISODE_TYPES)
     task = Task(
         environment=row[13],
         instruction=row[14],
-        first_state=State(lines=_read_lines(row[15])),
+        first_state=State(lines=read_lines(row[15])),
         fold=row[16],
         seed=row[17],
-        parameters=json.loads(row[18]),
+        parameters=read_object(row[18]),
     )
     return Episode(
         id=row[1],
         run=row[2],
         task=task,
         repeat=row[3],
-        source=row[4],
-        purpose=row[5],
+        source=one_of(row[4], SOURCES),
+        purpose=one_of(row[5], PURPOSES),
         transitions=tuple(_read_transitions(steps)),
-        outcome=row[6],
+        outcome=one_of(row[6], EPISODE_OUTCOMES),
         error_kind=row[7],
         error_message=row[8],
         policy=row[9],
@@ -247,24 +260,25 @@ def _read_episode(row: tuple[Any, ...], steps: Iterable[tuple[Any, ...]]) -> Epi
         started_at=row[11],
         duration_s=row[12],
         generation=row[19],
-        quality=json.loads(row[20]),
+        quality=read_scores(row[20]),
     )
 
 
 def _read_transitions(steps: Iterable[tuple[Any, ...]]) -> Iterator[Transition]:
     seen = empty_ids()
     for row in steps:
+        check_row(row, STEP_TYPES)
         decision, seen = _read_decision(row[14:24], seen)
         yield Transition(
             action=row[3],
-            state=State(lines=_read_lines(row[5])),
+            state=State(lines=read_lines(row[5])),
             reasoning=row[6],
             reward=row[7],
-            outcome=row[8],
+            outcome=one_of(row[8], STEP_OUTCOMES),
             score=row[9],
-            admissible=_read_lines(row[10]),
+            admissible=read_lines(row[10]),
             samples=row[11],
-            retrieved=_read_lines(row[12]),
+            retrieved=read_lines(row[12]),
             decision=decision,
             trust=_read_trust(row[24]),
         )
@@ -288,7 +302,7 @@ def _read_decision(row: tuple[Any, ...], seen: NDArray[np.int32]) -> tuple[Decis
         completion = Completion(
             token_ids=np.frombuffer(completion_ids, dtype="<i4").astype(np.int32),
             logprobs=np.frombuffer(logprobs, dtype="<f4").astype(np.float32),
-            finish_reason=reason,
+            finish_reason=one_of(reason, FINISH_REASONS),
             prompt_tokens=prompt_tokens,
             cached_tokens=cached,
             version=version,
@@ -304,23 +318,24 @@ def read_experiences(connection: sqlite3.Connection, ids: Sequence[int]) -> dict
 
 
 def _read_experience(row: tuple[Any, ...]) -> Experience:
+    check_row(row, EXPERIENCE_TYPES)
     return Experience(
         id=f"{row[1]}:{row[2]}",
         episode_id=row[1],
         task_key=row[3],
         environment=row[4],
         fold=row[5],
-        source=row[6],
+        source=one_of(row[6], SOURCES),
         instruction=row[7],
-        state=_read_lines(row[8]),
+        state=read_lines(row[8]),
         action=row[9],
-        changes=_read_lines(row[10]),
-        next_state=_read_lines(row[11]),
+        changes=read_lines(row[10]),
+        next_state=read_lines(row[11]),
         reasoning=row[12],
         reward=row[13],
-        outcome=row[14],
+        outcome=one_of(row[14], STEP_OUTCOMES),
         generation=row[15],
-        quality=json.loads(row[16]),
+        quality=read_scores(row[16]),
         policy=row[17],
         experience_model=row[18],
         trust=_read_trust(row[19]),
@@ -347,7 +362,3 @@ def _optional_text(text: str | None) -> str | None:
 
 def _lines(lines: Sequence[str]) -> str:
     return _text(json.dumps(lines, ensure_ascii=False, separators=(",", ":")))
-
-
-def _read_lines(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))

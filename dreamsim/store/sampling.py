@@ -24,6 +24,7 @@ from dreamsim.records.episode import Episode, Purpose, Source
 from dreamsim.records.experience import Experience
 from dreamsim.records.quality import DEFAULT_FILTER, Provenance, QualityFilter, Reason
 from dreamsim.runtime.seeds import generator
+from dreamsim.store.columns import DRAWN_TYPES, check_row
 from dreamsim.store.provenance import PROVENANCE_COLUMNS, read_provenance
 from dreamsim.store.rows import EPISODE_QUERY, read_episodes, read_experiences
 
@@ -176,6 +177,7 @@ def _considered(connection: sqlite3.Connection, rule: SamplingRule) -> Iterator[
     lists = (rule.purposes, rule.sources, rule.folds, sorted(rule.exclude_folds), sorted(rule.exclude_tasks))
     values = [*map(json.dumps, lists), *(rule.environment,) * 2, *(rule.run,) * 2]
     for number, started_at, steps, *columns in connection.execute(_CONSIDERED, values):
+        check_row((number, started_at, steps), DRAWN_TYPES)
         yield number, started_at, steps, read_provenance(tuple(columns))
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from dreamsim.errors import StoreError, StoreLockedError, StoreSchemaError
+from dreamsim.errors import RecordError, StoreError, StoreLockedError, StoreSchemaError
+from dreamsim.records import limits
 from dreamsim.store.lock import WriterLock
 
 VERSION = 2
@@ -110,6 +111,16 @@ MIGRATIONS = {
 """What turns a store of each older version into one of the next."""
 
 
+NOT_OURS = (sqlite3.Error, RecordError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
+"""What reading rows raises where they hold what nobody here writes, or cannot be read at all."""
+
+
+def unreadable(path: Path, error: Exception) -> StoreError:
+    """What is said of a store that raised one of `NOT_OURS`."""
+    said = " ".join(str(error).split())[:200]
+    return StoreError(f"{path} holds something that cannot be read: {said}; `dreamsim doctor` looks at the whole of it")
+
+
 def open_writer(path: Path, connect: Connect = sqlite3.connect) -> sqlite3.Connection:
     """Open the database for writing; make it if it is not there. The caller holds the writer's lock.
 
@@ -146,6 +157,9 @@ def _checked(path: Path, uri: str, *, writing: bool, connect: Connect = sqlite3.
         # Autocommit: transactions are begun and ended by statements of ours alone. A connection is only ever
         # used by one thread at a time, though not always by the one that opened it.
         connection = connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.STORE_VALUE_BYTES)
+        # A file may come from anybody: what its schema calls gets no functions that do more than compute.
+        connection.execute("PRAGMA trusted_schema = OFF")
         _check_version(connection, path, writing=writing)
         if writing:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -163,20 +177,24 @@ def _checked(path: Path, uri: str, *, writing: bool, connect: Connect = sqlite3.
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, *, writing: bool) -> None:
-    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
     if not names and writing:
         _create(connection)
         return
     if not {"meta", "episodes", "steps", "tasks"} <= names:
         raise StoreSchemaError(f"{path} is a database, but not a dreamsim store")
+    # Ours has none, and what they do happens while ours are read and written.
+    foreign = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1").fetchone()
+    if foreign is not None:
+        raise StoreSchemaError(f"{path} is no dreamsim store: it has a trigger or view, {foreign[0]!r:.60}")
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    found = row[0] if row else "none"
+    found = str(row[0])[:40] if row else "none"
     if found == str(VERSION):
         return
-    if not found.isdigit() or int(found) not in MIGRATIONS:
-        newer = found.isdigit() and int(found) > VERSION
-        advice = "upgrade dreamsim-rl" if newer else "export it to JSONL with the version that wrote it"
-        raise StoreSchemaError(f"{path} has schema version {found}, this version reads {VERSION}: {advice}")
+    number = int(found) if found.isascii() and found.isdigit() else -1
+    if number not in MIGRATIONS:
+        advice = "upgrade dreamsim-rl" if number > VERSION else "export it to JSONL with the version that wrote it"
+        raise StoreSchemaError(f"{path} has schema version {found!r}, this version reads {VERSION}: {advice}")
     if writing:
         _migrate(connection)
     else:

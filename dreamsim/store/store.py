@@ -47,7 +47,7 @@ from dreamsim.store.queries import (
 )
 from dreamsim.store.retrieval import IndexService
 from dreamsim.store.sampling import Sample, SamplingRule, check_number, sample_episodes, sample_experiences
-from dreamsim.store.schema import Connect, open_reader, open_writer
+from dreamsim.store.schema import NOT_OURS, Connect, open_reader, open_writer, unreadable
 from dreamsim.store.statistics import StoreStatistics
 from dreamsim.store.writer import SqliteThread, Writer
 
@@ -250,7 +250,10 @@ class Store:
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreError("the store is closed")
-        return await self._reader.call(function)
+        try:
+            return await self._reader.call(function)
+        except NOT_OURS as error:
+            raise unreadable(self.path, error) from error
 
 
 def open_store(
