@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
     parser.add_argument("--rate", type=float, default=0.01, help="probability of each kind of fault per call")
-    parser.add_argument("--tasks", type=int, default=50, help="tasks of each run")
-    parser.add_argument("--concurrency", type=int, default=32, help="episodes at once")
+    parser.add_argument("--tasks", type=int, default=200, help="tasks of each run")
+    parser.add_argument("--concurrency", type=int, default=64, help="episodes at once")
     parser.add_argument("--within", type=float, default=600.0, help="seconds after which a run counts as hung")
 
 

@@ -70,6 +70,6 @@ def test_without_a_deadline_all_are_waited_for() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(arrive)
             await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
-            return anyio.current_time()
+        return anyio.current_time()
 
     assert in_virtual_time(main) == 300.0
