@@ -20,7 +20,6 @@ from dreamsim.records.completion import ChatAnswer, Completion, Decision, Genera
 from dreamsim.records.episode import Episode, Purpose, Source, StepOutcome, Transition
 from dreamsim.records.experience import Experience, ExperienceQuery
 from dreamsim.records.learning import UpdateMetrics
-from dreamsim.records.load import EngineLoad
 from dreamsim.records.sample import TokenSample
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
@@ -93,15 +92,6 @@ class WeightsReceiver(Protocol):
             EngineError: they could not be loaded; it is not recoverable where the engine may hold half of them.
             ConfigurationError: weights of this kind cannot be loaded here; nothing has changed.
         """
-        ...
-
-
-@runtime_checkable
-class LoadTelling(Protocol):
-    """An engine that tells how busy it is; the number of live episodes then follows its load."""
-
-    async def load(self) -> EngineLoad | None:
-        """How busy the engine is now; None where that cannot be told."""
         ...
 
 

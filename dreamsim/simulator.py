@@ -19,12 +19,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from dreamsim.errors import ConfigurationError, UsageError
-from dreamsim.flow.adapting import Adaptation
+from dreamsim.flow.adapting import Adaptation, LoadTelling
 from dreamsim.flow.collector import Collector
 from dreamsim.flow.control import RunControl
 from dreamsim.flow.failures import RECORD, FailurePolicy, PolicedRollout
 from dreamsim.flow.rollout import RolloutSettings
-from dreamsim.protocols import Environment, EpisodeSink, LoadTelling, Policy, TaskSource
+from dreamsim.protocols import Environment, EpisodeSink, Policy, TaskSource
 from dreamsim.records.episode import Episode
 from dreamsim.runtime.clock import Clock
 from dreamsim.runtime.telemetry import Telemetry

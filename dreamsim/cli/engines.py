@@ -193,6 +193,7 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
         speculative=PromptLookup(tokens=lookup) if lookup else None,
         cpu_threads=own.cpu_threads or general.cpu_threads,
         seeded=general.seeded,
+        tells_load=settings.run.adaptive,
         seed=settings.run.seed % 2**31,
         shutdown_timeout_s=SHUTDOWN_S,
         adapters={served: Path(path) for served, path in adapters.items() if path is not None},

@@ -35,6 +35,7 @@ class Verb:
 
 VERBS = (
     Verb(name="run", text="run episodes inside an experience model", module="dreamsim.run"),
+    Verb(name="ctl", text="look at a live run, pause it, lower its limit, end episodes", module="dreamsim.cli.ctl"),
     Verb(name="episodes", text="list stored episodes, or follow one of them", module="dreamsim.cli.episodes"),
     Verb(name="collect", text="play a real environment, as experience to dream from", module="dreamsim.cli.collect"),
     Verb(

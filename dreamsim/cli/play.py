@@ -16,12 +16,14 @@ from anyio import to_thread
 
 from dreamsim.cli import exits
 from dreamsim.cli.assemble import Parts, assembled
+from dreamsim.cli.attending import attended
 from dreamsim.cli.display import Display, follow
 from dreamsim.cli.failures import failure_policy
 from dreamsim.cli.interrupts import Interrupts, interruptible
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.summary import Ending, render_summary, summary_figures
 from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError
+from dreamsim.flow.control import RunControl
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
 from dreamsim.records.lengths import LengthCount
@@ -117,6 +119,7 @@ class _Sitting:
         self._clock = clock
         self._started = started
         self._telemetry = Telemetry(clock=clock)
+        self._control = RunControl(self._telemetry)
         self._counts: Counts | None = None
         self._lengths: tuple[LengthCount, ...] = ()
         self._dropped = 0
@@ -138,7 +141,10 @@ class _Sitting:
         await self.say(f"run {self._directory.path}")
         begun = False
         try:
-            async with assembled(self._settings, self._directory, self._telemetry, self.say) as parts:
+            async with (
+                attended(self._settings.run, self._directory, self._control, self._telemetry, self.say),
+                assembled(self._settings, self._directory, self._telemetry, self.say) as parts,
+            ):
                 begun = True
                 self._set_up_s = self._clock.monotonic() - self._started
                 sink = UntilInterrupted(parts.store, self._interrupts)
@@ -158,7 +164,8 @@ class _Sitting:
                 self._lengths = await store.lengths(self._directory.run)
 
     async def _episodes(self, parts: Parts, sink: EpisodeSink) -> None:
-        run = self._settings.run
+        run, roles = self._settings.run, parts.roles
+        engines = [part.engine for part in (roles.player, roles.dreamer) if part is not None]
         simulator = Simulator(
             environment=parts.roles.environment,
             policy=parts.roles.policy,
@@ -173,6 +180,10 @@ class _Sitting:
             failures=failure_policy(run, episodes=self._settings.episodes),
             finished=parts.finished,
             telemetry=self._telemetry,
+            stuck_seconds=run.stall_s,
+            engines=engines if run.adaptive else (),
+            requeue=run.requeue,
+            control=self._control,
         )
         watching = partial(
             follow,

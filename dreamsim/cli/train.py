@@ -19,6 +19,7 @@ import structlog
 from anyio import to_thread
 
 from dreamsim.cli import exits
+from dreamsim.cli.attending import attended
 from dreamsim.cli.checks import Check, check_settings, dry_run, require_good
 from dreamsim.cli.display import Display, RichDisplay, make_display
 from dreamsim.cli.interrupts import Interrupts, interruptible
@@ -148,7 +149,9 @@ class _Sitting:
                     telemetry=telemetry,
                 )
                 self._interrupts.call_first(self._stop)
-                await self._watched(self._training)
+                run, control = self._settings.run, self._training.control
+                async with attended(run, self._directory, control, telemetry, self.say):
+                    await self._watched(self._training)
         except DreamsimError as error:
             if self._training is None:
                 raise

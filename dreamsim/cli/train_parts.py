@@ -81,6 +81,7 @@ def training_settings(settings: Settings, run: str) -> TrainingSettings:
         save_every=train.save_every,
         concurrency=settings.run.concurrency,
         episode_seconds=settings.run.episode_timeout_s,
+        stall_s=settings.run.stall_s,
         seed=settings.run.seed,
     )
 
@@ -122,6 +123,7 @@ async def assembled_training(
             # Its own measuring would count evaluations as training.
             tested = LanguageModelPolicy(player.engine, player.tokenizer, player.settings)
             evaluate = await _evaluation(settings, wanted, reality, tested, store)
+        engines = [part.engine for part in (player, roles.dreamer) if part is not None]
         parts = TrainingParts(
             environments=environments,
             policy=policy,
@@ -132,6 +134,7 @@ async def assembled_training(
             evaluate=evaluate,
             continuation=continuation_of(player.tokenizer, player.settings),
             generation=roles.generation,
+            engines=engines if settings.run.adaptive else (),
             describe=partial(describe_weights, settings, player),
             check=partial(_agreement, player, roles.trainer, tasks, say),
         )

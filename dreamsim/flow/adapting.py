@@ -8,13 +8,13 @@ run is paused nothing is decided.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import anyio
 import anyio.lowlevel
 
 from dreamsim.flow.collector import Collector
 from dreamsim.flow.concurrency import LOOK_S, Look, decide, first_state
-from dreamsim.protocols import LoadTelling
 from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.boundary import Boundary
 from dreamsim.runtime.limits import Gate
@@ -22,6 +22,15 @@ from dreamsim.runtime.telemetry import Telemetry
 
 LOAD_S = 2.0
 """Longest time that an engine may take to tell its load."""
+
+
+@runtime_checkable
+class LoadTelling(Protocol):
+    """An engine that tells how busy it is; the number of live episodes then follows its load."""
+
+    async def load(self) -> EngineLoad | None:
+        """How busy the engine is now; None where that cannot be told. What it raises counts as None."""
+        ...
 
 
 class Adaptation:

@@ -40,6 +40,11 @@ class RunControl:
         """Largest ceiling that may be set: what the run was started with."""
         return max((collector.concurrency for collector in self._collectors), default=0)
 
+    @property
+    def ceiling(self) -> int:
+        """Most episodes that may be alive now, engines permitting."""
+        return max((collector.ceiling for collector in self._collectors), default=0)
+
     def attach(self, collector: Collector) -> None:
         """`collector` runs now."""
         self._collectors.append(collector)
@@ -71,6 +76,13 @@ class RunControl:
             raise UsageError(f"the limit must be between 1 and {self.most}, the concurrency that the run began with")
         for collector in self._collectors:
             collector.ceiling = ceiling
+
+    def requeue_youngest(self, count: int) -> int:
+        """Cut off the `count` episodes that were begun last, to be played again later; returns how many there were."""
+        found = 0
+        for collector in self._collectors:
+            found += collector.requeue_youngest(count - found)
+        return found
 
     def cancel_episode(self, beginning: str) -> str:
         """End the episode whose id begins so, as cancelled; returns its id.

@@ -70,6 +70,20 @@ class RunSection(Section):
         2, "times that an engine in this process that died is started again; episodes wait for it", ge=0
     )
     shared: bool = setting(True, "one engine for both roles when they name the same model, engine and server")
+    adaptive: bool = setting(
+        True, "below `concurrency`, live episodes follow the engines' load: cache use, preemptions, queue"
+    )
+    requeue: bool = setting(
+        True, "under pressure the youngest episodes are cut off and played again later; no: they come to their end"
+    )
+    stall_s: float = setting(
+        300.0,
+        "an episode that awaits one thing so long is named in the log; thousands on a CPU queue a minute",
+        unit="s",
+        gt=0,
+    )
+    metrics_port: int = setting(0, "serve /metrics (Prometheus) and /health on this port; 0 is off", ge=0, le=65535)
+    metrics_host: str = setting("127.0.0.1", "address they are served on; others than this machine need another one")
     stop_after_s: OptionalFloat = setting(None, "stop as if interrupted after this long", unit="s", gt=0)
 
 

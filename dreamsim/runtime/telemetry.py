@@ -228,7 +228,7 @@ class Telemetry:
             loads=self.loads,
             paused=self.paused,
             engine_dead=self.engine_dead,
-            still_s=now - self._moved[1] if self.live else 0.0,
+            still_s=max(0.0, now - self._moved[1]) if self.live else 0.0,
             admitted=self._admitted,
             skipped=self._skipped,
             alive=len(self.live),

@@ -30,6 +30,7 @@ from dreamsim.evaluation.success import PolicyReport
 from dreamsim.flow.alarms import Alarm, alarms
 from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
+from dreamsim.flow.control import RunControl
 from dreamsim.flow.delivery import load_everywhere
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
 from dreamsim.flow.learning import learned_from
@@ -92,6 +93,8 @@ class Training:
         self._report = report
         self.telemetry: Telemetry = Telemetry() if telemetry is None else telemetry
         """What happens to training episodes."""
+        self.control: RunControl = RunControl(self.telemetry)
+        """Pauses them, lowers their limit, ends some; evaluations go on."""
         self.progress: Progress = Progress()
         """What is done so far."""
         self.history: list[Line] = []
@@ -109,8 +112,7 @@ class Training:
         assembler = GroupAssembler(grouped)
         self._begun = self._now()
         self._table = Table(assembler, group_size=size, now=self._now)
-        self._scope = anyio.CancelScope()
-        self._stopping = False
+        self._scope, self._stopping = anyio.CancelScope(), False
         self._error: Exception | None = None
 
     async def run(self) -> list[Line]:
@@ -229,10 +231,13 @@ class Training:
             max_steps=settings.max_steps,
             seed=settings.seed,
             episode_seconds=settings.episode_seconds,
+            stuck_seconds=settings.stall_s,
             finished=known,
             generation=self._parts.generation,
             failures=settings.failures,
             telemetry=self.telemetry,
+            engines=self._parts.engines if source == "dreamed" else (),
+            control=self.control,
         )
         async with simulator:
             async for episode in simulator.episodes():

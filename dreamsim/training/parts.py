@@ -21,6 +21,7 @@ from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.flow.planning import PlannedGroup, TaskChooser
 from dreamsim.protocols import Environment, Policy, Trainer, WeightsReceiver
 from dreamsim.records.episode import Source
+from dreamsim.runtime.watchdog import STUCK_SECONDS
 
 Evaluate = Callable[[int], Awaitable[PolicyReport]]
 """Plays held-out games with the weights of now; the argument is their version."""
@@ -64,6 +65,8 @@ class TrainingSettings:
     """Most real episodes at once."""
     episode_seconds: float | None = None
     """Most time for the steps of one episode."""
+    stall_s: float = STUCK_SECONDS
+    """An episode that awaits one thing so long is named in the log."""
     seed: int = 0
     """Root of all seeds."""
 
@@ -96,6 +99,8 @@ class TrainingParts:
     """For trainers that value the state a truncated episode ended in (`flow.batches.continuation_of`)."""
     generation: int = 1
     """Of dreamed episodes."""
+    engines: Sequence[object] = ()
+    """What dreamed episodes ask, where their number is to follow the load (`Simulator.engines`)."""
     check: Callable[[], Awaitable[None]] | None = None
     """Asked once engine and trainer have the same weights, before anything is played."""
     describe: Callable[[Path], None] = lambda path: None

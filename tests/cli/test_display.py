@@ -42,7 +42,13 @@ NOW = Snapshot(
     rss_mib=400.4,
     stuck=(
         StuckEpisode(
-            episode_id="ab", task_key="t", step=3, station="environment", seconds=61.0, awaiting="[red]generate"
+            episode_id="ab",
+            task_key="t",
+            step=3,
+            station="environment",
+            what="experience engine",
+            seconds=61.0,
+            awaiting="[red]generate",
         ),
     ),
 )
