@@ -91,6 +91,7 @@ def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
         warmup_updates=train.warmup,
         epochs=train.epochs,
         minibatches=train.minibatches or minibatches,
+        target_kl=train.target_kl,
         micro_tokens=train.micro_tokens,
         mixed_precision=train.mixed_precision,
         seed=settings.run.seed,

@@ -33,6 +33,9 @@ class TrainSection(Section):
     warmup: int = setting(0, "optimizer steps of linear warm-up", ge=0)
     epochs: int = setting(1, "passes over the episodes of an update", ge=1)
     minibatches: OptionalInt = setting(None, "optimizer steps of a pass; default: 1 for grpo, 4 for ppo", ge=1)
+    target_kl: OptionalFloat = setting(
+        None, "learn no further from an update once the policy has moved so far; default: no limit", unit="nats", gt=0
+    )
     normalisation: Literal["token", "sequence", "constant", "auto"] = setting(
         "auto", "how tokens are weighed; `auto`: sequence for grpo, token for ppo"
     )

@@ -233,3 +233,12 @@ def test_settings_that_cannot_work_are_refused() -> None:
     for wrong in ({"clip_low": 1.5}, {"importance_limit": 0.5}, {"temperature": 0.0}):
         with pytest.raises(ConfigurationError):
             GrpoSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("target", "taken"), [(None, 6), (1e9, 6), (1e-6, 2)])
+def test_a_batch_is_learned_from_until_the_policy_has_moved_far_enough(target: float | None, taken: int) -> None:
+    far = replace(FAST, learning_rate=1e-2, minibatches=1, epochs=6, target_kl=target)
+    trainer = GrpoTrainer(tiny(), replace(PLAIN, optimiser=far))
+    metrics = trainer.step(as_sampled_by(trainer, batch(0)))
+    # The first pass is made with the old weights themselves; the second sees that they have moved, and is the last.
+    assert metrics.updates == taken

@@ -158,6 +158,8 @@ class GrpoTrainer:
                     rows, rows.rows_of_episodes(chosen), losses, entropy_gradient=settings.entropy_coefficient > 0
                 )
                 tallies.updated(gradient_norm=norm, learning_rate=rate)
+                if settings.optimiser.far_enough(tallies.kl_of_update):
+                    break
             tallies.learned(rows, advantages=worth)
         staleness = learner.version - batch.oldest_version
         learner.version += 1

@@ -54,6 +54,9 @@ class OptimiserSettings:
     """Passes over a batch."""
     minibatches: int = 1
     """Optimizer steps of one pass; a batch is cut by episodes."""
+    target_kl: float | None = None
+    """A batch is learned from no further once the policy is this far from the one before it: mean KL over the tokens of an
+    optimizer step, nats. None: all steps are taken."""
     micro_tokens: int = 16_384
     """Most tokens of one forward pass, padding included; bounds memory, changes nothing else."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
@@ -62,6 +65,10 @@ class OptimiserSettings:
     """Stay on the CPU where there is a GPU."""
     seed: int = 0
     """Names the order of minibatches."""
+
+    def far_enough(self, kl: float) -> bool:
+        """Whether a policy that is `kl` nats per token from the one before the batch is to go no further."""
+        return self.target_kl is not None and kl > self.target_kl
 
     def episodes_of_steps(self, episodes: int, *, version: int) -> list[list[int]]:
         """Which of a batch's `episodes` each optimizer step learns from, shuffled anew in each epoch by a seed that

@@ -31,8 +31,11 @@ class Tallies:
         """Its part of the critic."""
         self.explained_variance: float | None = None
         """Of the critic before the step."""
+        self.kl_of_update = 0.0
+        """Mean k3 estimate of KL(old || new) over the tokens of the latest optimizer step, before it was taken."""
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._seen = 0
+        self._before = (0, 0.0)
         self._updates = 0
         self._norms = 0.0
         self._rate = 0.0
@@ -73,6 +76,9 @@ class Tallies:
 
     def updated(self, *, gradient_norm: float, learning_rate: float) -> None:
         """One optimizer step was taken."""
+        seen, total = self._before
+        self.kl_of_update = (self._sums["kl_step"] - total) / max(self._seen - seen, 1)
+        self._before = (self._seen, self._sums["kl_step"])
         self._updates += 1
         self._norms += gradient_norm
         self._rate = learning_rate
