@@ -32,7 +32,7 @@ def return_free_memory() -> bool:
     """Give what this process has freed back to the system; returns whether that could be asked for.
 
     glibc keeps what a thread has freed for that thread, and a trainer's steps run in one thread after another: eight
-    steps of a model of 13 MB left 3.1 GB with the process, and this call gave back all but 0.7. Blocks for milliseconds.
+    steps of a model of 13 MB left 3.1 GB with the process, and this gave back all but 0.7. Blocks for milliseconds.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

@@ -55,8 +55,8 @@ class OptimiserSettings:
     minibatches: int = 1
     """Optimizer steps of one pass; a batch is cut by episodes."""
     target_kl: float | None = None
-    """A batch is learned from no further once the policy is this far from the one before it: mean KL over the tokens of an
-    optimizer step, nats. None: all steps are taken."""
+    """A batch is learned from no further once the policy is this far from the one before it: mean KL over the tokens
+    of an optimizer step, nats. None: all steps are taken."""
     micro_tokens: int = 16_384
     """Most tokens of one forward pass, padding included; bounds memory, changes nothing else."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
