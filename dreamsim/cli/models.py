@@ -7,7 +7,6 @@ a default; token counts and search times reach the telemetry; engines start at t
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from dreamsim.experience.model import ExperienceModel, ExperienceSettings
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.experience.prompt import PromptLayout
 from dreamsim.protocols import Engine, Environment, Policy, Retriever, Tokenizer
+from dreamsim.records.strict_json import read_small_json
 from dreamsim.runtime.config import ExperienceSection, PolicySection, Settings
 from dreamsim.runtime.measured import MeasuredEngine, MeasuredRetriever
 from dreamsim.runtime.telemetry import Telemetry
@@ -167,18 +167,42 @@ def trained_with(directory: Path) -> Mapping[str, Any]:
     """What a checkpoint's `dreamsim.json` says; nothing where there is none.
 
     Raises:
-        ConfigurationError: the file is no JSON object.
+        ConfigurationError: the file is no JSON object, or says what cannot be.
     """
     path = directory / "dreamsim.json"
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_small_json(path)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(told, dict):
         raise ConfigurationError(f"{path} is not a JSON object")
+    for name, can_be in _MAY_SAY.items():
+        if name in told and not can_be(told[name]):
+            raise ConfigurationError(f"{path}: {name} cannot be {told[name]!r:.60}")
     return told
+
+
+def _is_number(value: object, least: int) -> bool:
+    return type(value) is int and least <= value < 2**31
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_MAY_SAY: Mapping[str, Callable[[Any], bool]] = {
+    "layout": lambda value: value in ("auto", "chat", "plain"),
+    "window": lambda value: value is None or _is_number(value, -1),
+    "max_tokens": lambda value: _is_number(value, 1),
+    "retrieve": lambda value: value in ("episode", "step", "off"),
+    "demonstrations": lambda value: _is_number(value, 0),
+    "tasks_shown": lambda value: _is_number(value, 0),
+    "generation": lambda value: _is_number(value, 0),
+    **dict.fromkeys(("show_admissible", "begin_action", "example_state", "history", "reasoning"), _is_flag),
+}
+"""What `dreamsim.json` may say of what is read here; a checkpoint may come from anybody."""
 
 
 def player_of(role: PolicySection, prepared: Prepared, engine: Engine) -> Player:

@@ -164,7 +164,7 @@ def describe_weights(settings: Settings, player: Player, directory: Path) -> Non
     else:
         from transformers import AutoTokenizer
 
-        AutoTokenizer.from_pretrained(str(source)).save_pretrained(str(directory))
+        AutoTokenizer.from_pretrained(str(source), trust_remote_code=False).save_pretrained(str(directory))
     (directory / "dreamsim.json").write_text(json.dumps(dict(player.told), indent=1) + "\n", encoding="utf-8")
 
 

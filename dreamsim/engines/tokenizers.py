@@ -1,12 +1,17 @@
 """Tokenizers of models, and the frame that a chat model puts around a prompt.
 
 In: the directory of a checkpoint, or its Hugging Face name. Out: a `Tokenizer`, or token ids of the frame.
-Always: no special tokens are added and none are left out; both directions may be called from several threads.
+Always:
+- no special tokens are added and none are left out; both directions may be called from several threads;
+- text is data: a model's control tokens written out in it (`<|im_end|>`) become ordinary tokens, so that no observation
+  ends a turn; tags of our own layout stay tokens (`records.text.plain` takes them out of data).
 """
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.errors import ConfigurationError, MissingExtraError
-from dreamsim.protocols import Tokenizer
 from dreamsim.records.completion import empty_ids
+from dreamsim.records.text import TAGS
 
 FILE: Final = "tokenizer.json"
 PLACE: Final = "\N{OBJECT REPLACEMENT CHARACTER}user\N{OBJECT REPLACEMENT CHARACTER}"
@@ -40,6 +45,10 @@ class FastTokenizer:
             raise ConfigurationError(f"{path} is not a tokenizer: {error}") from error
         self._json.no_truncation()
         self._json.no_padding()
+        added = self._json.get_added_tokens_decoder().values()
+        self._control = _control_pattern(str(token.content) for token in added if token.special)
+        self._as_text = Json.from_str(self._json.to_str())
+        self._as_text.encode_special_tokens = True
         self._size = int(self._json.get_vocab_size(with_added_tokens=True))
 
     @property
@@ -49,15 +58,45 @@ class FastTokenizer:
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Ids of `text`; a lone surrogate becomes a question mark."""
-        try:
-            ids = self._json.encode(text, add_special_tokens=False).ids
-        except (TypeError, UnicodeEncodeError):  # a lone surrogate
-            ids = self._json.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
-        return np.array(ids, dtype=np.int32)
+        if self._control is not None and self._control.search(text):
+            return _apart(text, self._control, self.encode_control, self._encode_as_text)
+        return self.encode_control(text)
+
+    def encode_control(self, text: str) -> NDArray[np.int32]:
+        """Ids of `text`, control tokens included: for templates, never for data."""
+        return _ids(self._json, text)
+
+    def _encode_as_text(self, text: str) -> NDArray[np.int32]:
+        return _ids(self._as_text, text)
 
     def decode(self, token_ids: NDArray[np.int32]) -> str:
         """Text of the ids, special tokens included."""
         return str(self._json.decode(token_ids.tolist(), skip_special_tokens=False))
+
+
+def _ids(tokenizer: Any, text: str) -> NDArray[np.int32]:
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+    except (TypeError, UnicodeEncodeError):  # a lone surrogate
+        ids = tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
+    return np.array(ids, dtype=np.int32)
+
+
+def _control_pattern(special: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds control tokens written out in text; None where a model has none but the tags of our layout."""
+    control = sorted({token for token in special if token} - set(TAGS), key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, control)) + ")") if control else None
+
+
+def _apart(
+    text: str,
+    control: re.Pattern[str],
+    encode: Callable[[str], NDArray[np.int32]],
+    as_text: Callable[[str], NDArray[np.int32]],
+) -> NDArray[np.int32]:
+    """Ids of `text`, what `control` finds in it by `as_text` and the rest by `encode`."""
+    parts = enumerate(control.split(text))
+    return np.concatenate([empty_ids(), *((as_text if odd % 2 else encode)(part) for odd, part in parts if part)])
 
 
 class TransformersTokenizer:
@@ -72,6 +111,8 @@ class TransformersTokenizer:
         """
         self._tokenizer = _from_transformers(source, purpose=f"the tokenizer of {source}, which has no {FILE},")
         self._lock = threading.Lock()  # those written in Python keep state between calls
+        added = self._tokenizer.added_tokens_decoder.values()
+        self._control = _control_pattern(str(token.content) for token in added if token.special)
 
     @property
     def vocabulary_size(self) -> int:
@@ -81,8 +122,19 @@ class TransformersTokenizer:
     def encode(self, text: str) -> NDArray[np.int32]:
         """Ids of `text`; a lone surrogate becomes a question mark."""
         clean = text.encode("utf-8", "replace").decode()
+        if self._control is not None and self._control.search(clean):
+            return _apart(clean, self._control, self.encode_control, self._encode_as_text)
+        return self.encode_control(clean)
+
+    def encode_control(self, text: str) -> NDArray[np.int32]:
+        """Ids of `text`, control tokens included: for templates, never for data."""
         with self._lock:
-            return np.array(self._tokenizer.encode(clean, add_special_tokens=False), dtype=np.int32)
+            return np.array(self._tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+
+    def _encode_as_text(self, text: str) -> NDArray[np.int32]:
+        with self._lock:
+            ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return np.array(ids, dtype=np.int32)
 
     def decode(self, token_ids: NDArray[np.int32]) -> str:
         """Text of the ids, special tokens included."""
@@ -94,7 +146,7 @@ class TransformersTokenizer:
             )
 
 
-def load_tokenizer(source: str | Path) -> Tokenizer:
+def load_tokenizer(source: str | Path) -> FastTokenizer | TransformersTokenizer:
     """The tokenizer of a checkpoint. Blocks: reads files, and asks the hub for a name that is not in its cache.
 
     Args:
@@ -134,9 +186,11 @@ def _from_transformers(source: str, *, purpose: str) -> Any:
     except ImportError as error:
         raise MissingExtraError("transformers", extra="train", purpose=purpose) from error
     try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"no tokenizer at {source}: {str(error).splitlines()[0]}") from error
+        # Said, because left open transformers asks whoever sits at the terminal whether to run a model's own code.
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # what it raises for a file that holds something else has no type of its own
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigurationError(f"no tokenizer at {source}: {said}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +226,7 @@ def chat_frame(source: str | Path, system: str) -> ChatFrame | None:
     if not place:
         raise ConfigurationError(f"the chat template of {source} does not show what the user says")
     tokenizer = load_tokenizer(source)
-    return ChatFrame(head=tokenizer.encode(head), tail=tokenizer.encode(tail))
+    return ChatFrame(head=tokenizer.encode_control(head), tail=tokenizer.encode_control(tail))
 
 
 def _filled(filler: Any, system: str) -> str:
@@ -188,5 +242,8 @@ def _filled(filler: Any, system: str) -> str:
         if system.strip() in filled:
             return filled
     except Exception:  # noqa: BLE001 - templates raise what they like; some refuse a system turn
+        pass
+    try:
         return fill(("user", f"{system}\n\n{PLACE}"))
-    return fill(("user", f"{system}\n\n{PLACE}"))
+    except Exception as error:
+        raise ConfigurationError(f"the chat template cannot be filled: {error}") from error

@@ -5,6 +5,7 @@ In: pieces of text. Out: pieces that cannot imitate the layout. Always: a tag in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,6 +19,10 @@ DONE: Final = "<done>"
 END: Final = "<end>"
 TAGS: Final = (TASK, STATE, EXAMPLE, ACTION, REASON, REWARD, DONE, END)
 
+_TAG: Final = re.compile(rf"(?<!<)(?<!<\s)<[<\s]*({'|'.join(tag.strip('<>') for tag in TAGS)})[\s>]*>", re.IGNORECASE)
+"""A tag as tolerantly as answers are read, with however many brackets: taking off one pair must not leave another.
+It begins at the first bracket of a run alone, so that a text of brackets costs one pass."""
+
 
 def joined(lines: Iterable[str]) -> str:
     """Lines, each `plain`, joined by newlines."""
@@ -26,7 +31,4 @@ def joined(lines: Iterable[str]) -> str:
 
 def plain(text: str) -> str:
     """White space collapsed and tags taken apart, so that data cannot imitate the layout."""
-    collapsed = " ".join(text.split())
-    for tag in TAGS:
-        collapsed = collapsed.replace(tag, tag.strip("<>"))
-    return collapsed
+    return _TAG.sub(r"\1", " ".join(text.split()))

@@ -149,7 +149,9 @@ def load_for_training(model: str) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(model, dtype="auto" if torch.cuda.is_available() else torch.float32)
+    return AutoModelForCausalLM.from_pretrained(
+        model, trust_remote_code=False, dtype="auto" if torch.cuda.is_available() else torch.float32
+    )
 
 
 def train(

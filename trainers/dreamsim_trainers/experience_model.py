@@ -200,7 +200,7 @@ def load_pretrained_tokenizer(model: str) -> PreTrainedTokenizerBase:
     file = Path(model) / TOKENIZER_FILE
     if file.is_file() and f'"{NEWLINE}"' in file.read_text(encoding="utf-8"):
         return PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token=PAD, unk_token=UNKNOWN, eos_token=END)
-    return AutoTokenizer.from_pretrained(model)
+    return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
 
 
 def check_folds(episodes: Sequence[Episode], folds: tuple[str, ...]) -> None:

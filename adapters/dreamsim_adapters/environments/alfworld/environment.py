@@ -28,6 +28,7 @@ from dreamsim_adapters.environments.alfworld.games import (
     ENVIRONMENT,
     PACKAGE_VERSION,
     TASK_TYPES,
+    checked_id,
     data_folder,
     game_file,
     game_ids,
@@ -230,4 +231,7 @@ def game_of(task: Task) -> str:
     game = task.parameters.get("game")
     if task.environment.partition("/")[0] != ENVIRONMENT or not isinstance(game, str):
         raise EnvironmentFailure(f"task {task.key} is of {task.environment!r} and names no game of {ENVIRONMENT}")
-    return game
+    try:
+        return checked_id(game)
+    except ConfigurationError as error:
+        raise EnvironmentFailure(f"task {task.key}: {error}") from error

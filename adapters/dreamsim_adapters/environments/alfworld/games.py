@@ -14,6 +14,7 @@ Always:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +39,8 @@ TASK_TYPES: Final = (
 )
 SPLITS: Mapping[str, str] = MappingProxyType({"train": "train", "dev": "valid_seen", "test": "valid_unseen"})
 """Fold -> official split."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*){2}")
 
 Dialect = Literal["new", "old"]
 """`new`: texts and actions of alfworld 0.4 (`move mug 1 to desk 1`). `old`: those of earlier versions, and so of all
@@ -83,8 +86,23 @@ def game_ids(data: Path, fold: str, types: Iterable[str] = TASK_TYPES) -> tuple[
 
 
 def game_file(data: Path, game: str) -> Path:
-    """The file of a game."""
-    return data / GAMES_FOLDER / game / GAME_FILE
+    """The file of a game.
+
+    Raises:
+        ConfigurationError: that is no game's id: ids come from task files, and none may lead out of the folder.
+    """
+    return data / GAMES_FOLDER / checked_id(game) / GAME_FILE
+
+
+def checked_id(game: str) -> str:
+    """`game`, if it is `<split>/<task>/<trial>` and nothing else that a path can be.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not _ID.fullmatch(game):
+        raise ConfigurationError(f"{game[:200]!r} is no game's id, which is written <split>/<task>/<trial>")
+    return game
 
 
 def task_type(game: str) -> str:

@@ -11,19 +11,18 @@ holds in `traj_data.json` and `game.tw-pddl`). Out: the folder. Always:
 from __future__ import annotations
 
 import argparse
-import gzip
 import importlib.util
 import json
-import lzma
 import random
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from dreamsim.errors import ConfigurationError, MissingExtraError
-from dreamsim_adapters.environments.alfworld.games import GAME_FILE, GAMES_FOLDER, Dialect
+from dreamsim.records.strict_json import parse_json
+from dreamsim.runtime.bounded_files import read_numbered_lines
+from dreamsim_adapters.environments.alfworld.games import GAME_FILE, GAMES_FOLDER, Dialect, checked_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +72,17 @@ def lay_out(games: Path, data: Path, *, logic: Logic, splits: frozenset[str] = f
 
     Raises:
         ConfigurationError: a line is no game.
+        DatasetError: the list cannot be read.
         MissingExtraError: alfworld is not installed.
     """
     count = 0
-    for number, line in enumerate(_lines(games), 1):
+    for number, line in read_numbered_lines(games):
         try:
-            game: dict[str, Any] = json.loads(line)
+            game: dict[str, Any] = parse_json(line)
             if splits and game["id"].partition("/")[0] not in splits:
                 continue
-            _write(data / GAMES_FOLDER / game["id"], game, logic)
-        except (ValueError, KeyError, TypeError) as error:
+            _write(data / GAMES_FOLDER / checked_id(game["id"]), game, logic)
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError) as error:
             raise ConfigurationError(f"{games}, line {number}: not a game: {error!r}") from error
         count += 1
     return count
@@ -118,12 +118,6 @@ def _with_task(grammar: str, trial: dict[str, Any], game: str) -> str:
         return str(add_task_to_grammar(grammar, trial))
     finally:
         random.setstate(before)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    opened: Any = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
-    with opened(path, "rt", encoding="utf-8") as lines:
-        yield from (str(line) for line in lines if line.strip())
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ Always:
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -25,6 +24,8 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from dreamsim.errors import EnvironmentFailure
+from dreamsim.records.strict_json import parse_json
+from dreamsim.runtime.addresses import without_keys
 from dreamsim_adapters.environments.workers.frames import FRAME_LIMIT, JsonObject, frame_bytes
 
 LEAVING_SECONDS = 3.0
@@ -74,7 +75,10 @@ class WorkerProcess:
             with anyio.CancelScope(shield=True):  # a process must not be started and forgotten
                 process = await anyio.open_process(
                     [sys.executable, "-m", self._module],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+                    env={
+                        **without_keys(os.environ),
+                        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+                    },
                     start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
                 )
         except OSError as error:
@@ -176,10 +180,10 @@ async def _next_frame(stream: BufferedByteReceiveStream) -> JsonObject | None:
         size = int.from_bytes(await stream.receive_exactly(4), "big")
         if size > FRAME_LIMIT:
             return None
-        answer: Any = json.loads(await stream.receive_exactly(size))
+        answer: Any = parse_json(await stream.receive_exactly(size))
     except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError, ValueError):
         return None
-    return answer if isinstance(answer, dict) else None
+    return answer if isinstance(answer, dict) and type(answer.get("id")) is int else None
 
 
 async def _end(process: Process, *, at_once: bool) -> None:
