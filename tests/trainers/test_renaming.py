@@ -9,12 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamsim.records.episode import Episode, Transition
-from dreamsim.records.state import State
-from dreamsim.records.task import Task
+from dreamsim.records.episode import Episode
 from dreamsim.testing.world import CONTAINERS, OBJECTS, scripted_task
 from dreamsim_trainers.renaming import carried_names, kind_of, rename_episode, renumber_episode
-from tests.trainers.played import played, several
+from tests.trainers.played import numbered, played, several
 
 NAMES = frozenset((*OBJECTS, *CONTAINERS))
 SEEDS = st.integers(0, 10_000)
@@ -87,33 +85,9 @@ def test_carried_are_the_things_that_were_held() -> None:
     assert carried_names(episodes, keep=["key"]) == goals - {"key"}
 
 
-def numbered_episode() -> Episode:
-    """A game whose things have numbers: drawers 1 to 3 and 12, mugs 1 and 2."""
-    first = State.of(["at: room", "drawer: 1 2 3 12"])
-    task = Task(environment="numbers", instruction="put a mug in drawer", first_state=first, fold="train")
-    seen = State.of(["at: drawer 12", "mug 1: in drawer 12", "mug 2: in drawer 12"])
-    held = State.of(["at: drawer 12", "mug 1: held", "mug 2: in drawer 12"])
-    fails = State.of([*held.lines, "result: failed"])
-    steps = (
-        Transition(action="go to drawer 12", state=seen, reward=0.0, outcome="running", reasoning="at: room; works"),
-        Transition(action="take mug 1 from drawer 12", state=held, reward=0.0, outcome="running", reasoning="works"),
-        Transition(action="take mug 4 from drawer 12", state=fails, reward=0.0, outcome="running", reasoning="fails"),
-    )
-    return Episode(
-        id="numbered",
-        run="numbered",
-        task=task,
-        repeat=0,
-        source="real",
-        purpose="experience",
-        transitions=steps,
-        outcome="truncated",
-    )
-
-
 @given(seed=SEEDS)
 def test_numbers_are_shuffled_within_their_kind_and_the_same_way_throughout(seed: int) -> None:
-    episode = numbered_episode()
+    episode = numbered()
     shuffled = renumber_episode(episode, np.random.default_rng(seed))
     given = names_given(episode, shuffled)
     assert {kind_of(name) for name in given} == {kind_of(other) for other in given.values()}
@@ -126,7 +100,7 @@ def test_numbers_are_shuffled_within_their_kind_and_the_same_way_throughout(seed
 
 
 def test_numbers_do_change_and_absent_ones_stay_absent() -> None:
-    made = [renumber_episode(numbered_episode(), np.random.default_rng(seed)) for seed in range(20)]
+    made = [renumber_episode(numbered(), np.random.default_rng(seed)) for seed in range(20)]
     assert len({one.transitions[0].action for one in made}) == 4
     assert all("mug 4" in one.transitions[2].action for one in made)
 
@@ -138,7 +112,7 @@ def test_without_numbers_nothing_is_renumbered() -> None:
 
 @given(seed=SEEDS)
 def test_a_kind_of_numbered_things_becomes_one_word_everywhere(seed: int) -> None:
-    episode = numbered_episode()
+    episode = numbered()
     renamed = rename_episode(episode, {"mug"}, np.random.default_rng(seed))
     word = names_given(episode, renamed)["mug 1"].removesuffix(" 1")
     assert " " not in word

@@ -117,7 +117,7 @@ def train_experience_model(
         extend_vocabulary(model, pretrained, _texts(episodes), seed=wanted.train.seed)
         pretrained.save_pretrained(str(wanted.train.output))
     tokenizer = load_tokenizer(str(wanted.train.output))
-    made = list(_all_samples(episodes, DemonstrationPool(pool, encoder) if pool else None, tokenizer, wanted))
+    made = list(training_samples(episodes, DemonstrationPool(pool, encoder) if pool else None, tokenizer, wanted))
     provenance = {
         **wanted.train.provenance,
         "kind": "experience",
@@ -266,9 +266,10 @@ def _check(episodes: Sequence[Episode], pool: Sequence[Episode], wanted: Experie
         raise ConfigurationError("no step has reasoning: run `dreamsim annotate` first, or switch reasoning off")
 
 
-def _all_samples(
+def training_samples(
     episodes: Sequence[Episode], pool: DemonstrationPool | None, tokenizer: Tokenizer, wanted: ExperienceTraining
 ) -> list[Sample]:
+    """Everything that `wanted` is to be trained on: every variant of every episode, steps, drills, task writing."""
     made = [
         sample
         for variant in range(wanted.variants)
