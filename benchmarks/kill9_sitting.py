@@ -9,6 +9,7 @@ SIGKILL, and nothing in the process can clean up.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -28,6 +29,19 @@ Kind = Literal["time", "commit", "statement", "file"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """When a kill comes: after some seconds; after a commit and its acknowledgement; before a statement of SQL, inside a
 transaction or not; before a file or directory is opened for writing, renamed, made or removed."""
+SITTING = (
+    "aiohttp.web",
+    "dreamsim.agents.language_model",
+    "dreamsim.cli.display",
+    "dreamsim.cli.play",
+    "dreamsim.engines.openai_http",
+    "dreamsim.run",
+    "dreamsim.testing.environment",
+    "dreamsim.testing.policies",
+    "sklearn.feature_extraction",
+    "usearch.index",
+)
+"""What is imported once, for all sittings."""
 FILE_EVENTS = ("os.rename", "os.mkdir", "os.remove")
 WRITING = os.O_WRONLY | os.O_RDWR
 SAVE_EVERY = 60
@@ -110,11 +124,8 @@ class Reaper:
 
 def load() -> None:
     """Import what a sitting needs, so that it is there when it begins."""
-    import dreamsim.cli.display
-    import dreamsim.cli.play
-    import dreamsim.run
-    import dreamsim.testing.environment
-    import dreamsim.testing.policies  # noqa: F401
+    for name in SITTING:
+        importlib.import_module(name)
 
 
 def sit(

