@@ -5,12 +5,14 @@ Always: each subcommand is a module of its own (`benchmarks/holds_<name>.py`) wi
 `async def measure(given, settings)`; only the one that is asked for is imported.
 
     python -m benchmarks.holds faults --seeds 0,1,2
+    python -m benchmarks.holds all
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -58,13 +60,34 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             one = commands.add_parser(name, help=said, allow_abbrev=False)
             if name in arguments:
                 measurement(name).add_arguments(one)
+    commands.add_parser(
+        "all", help="all of these, each with its defaults, and then docs/benchmark.md", allow_abbrev=False
+    )
     return whole
+
+
+def all_of_them(given: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Every measurement in a process of its own, then page and picture. Returns 1 if one of them failed."""
+    command = [sys.executable, "-m", "benchmarks.holds", "--work", str(given.work), "--ledger", str(given.ledger)]
+    peers = given.work.absolute() / "peers" / "bin" / "python"
+    failed: list[str] = []
+    for name in sorted(SAID):  # `peers` comes before `retrieval`, which needs what it installs
+        if find_spec(f"benchmarks.holds_{name}") is not None:
+            own = ["--peers", str(peers)] if name == "retrieval" and peers.exists() else []
+            if subprocess.run([*command, name, *own, *rest], check=False).returncode:
+                failed.append(name)
+    subprocess.run([sys.executable, "-m", "benchmarks.holds_page"], check=True)
+    if failed:
+        print(f"holds: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def main() -> int:
     """Measure what the command names."""
     given, rest = parser(sys.argv[1:]).parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
+    if given.command == "all":
+        return all_of_them(given, rest)
     try:
         settings = load_settings(parse_arguments(rest))
         figures, more = anyio.run(partial(measurement(given.command).measure, given, settings), backend_options=LOOP)

@@ -4,7 +4,7 @@ In: sizes, rounds. Out: `episodes_16384_accounted`, `steps_per_s`, `steps_per_s_
 `episode_kib` and what belongs to them. Always:
 - a measurement runs in a process of its own, because memory and lag depend on what was there before;
 - nothing but the model is left out: prompts, tokenizing, retrieval, parsing, records, the store on disk and its index
-  (`benchmarks/replayed.py`); a simulated trainer takes the episodes;
+  (`benchmarks/replayed.py`); a simulated trainer lays out what it would learn from;
 - with an engine that takes no time every turn of the event loop is a step of each episode: its lag says nothing then,
   so lag is measured with latencies of a real run;
 - of rates the best round counts (others use the machine, too); all rounds are in the file.
@@ -36,6 +36,7 @@ import numpy as np
 from anyio import to_thread
 
 from benchmarks.ledger import ROOT
+from benchmarks.main_job import numbers
 from benchmarks.replayed import Latency, Replay, ReplayEngine, script_of
 from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.models import experience_settings, policy_settings, prepare
@@ -43,6 +44,8 @@ from dreamsim.cli.tasks import SHIPPED_EXPERIENCES
 from dreamsim.evaluation.intervals import Estimate, proportion
 from dreamsim.experience.environment import DreamEnvironment
 from dreamsim.experience.model import ExperienceModel
+from dreamsim.flow.batches import trajectory
+from dreamsim.flow.groups import unusable
 from dreamsim.protocols import Assignment
 from dreamsim.records.episode import Episode
 from dreamsim.records.quality import EVERYTHING
@@ -56,6 +59,7 @@ from dreamsim.store.store import Store, open_store
 HELD_AT = 8
 RUN = "holds"
 STEPS = 20
+LEARNED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +77,9 @@ class Case:
     fault: float = 0.0
     """Share of the requests that fail."""
     hold: bool = False
-    """Stop every episode at step `HELD_AT` and look at the memory."""
-    stop: bool = False
-    """Leave while all are alive, and take the time."""
+    """Stop every episode at step `HELD_AT`, look at the memory, and take the time of leaving."""
+    train: bool = False
+    """Whether every episode is laid out for a trainer, `LEARNED` at a time, off the event loop."""
     uvloop: bool = True
     """On uvloop, as runs are."""
     profile: str | None = None
@@ -158,13 +162,14 @@ async def run(case: Case, work: Path) -> dict[str, Any]:
                 telemetry=telemetry,
             )
             gc.collect()
-            if case.hold or case.stop:
+            if case.hold:
                 return await _held(simulator, engine, case)
             return await _through(simulator, engine, store, case)
 
 
 async def _through(simulator: Simulator, engine: ReplayEngine, store: Store | None, case: Case) -> dict[str, Any]:
     lengths: list[int] = []
+    batch: list[Episode] = []
     outcomes: Counter[str] = Counter()
     before = None if store is None else store.statistics()
     begun, cpu = time.perf_counter(), time.process_time()
@@ -172,6 +177,11 @@ async def _through(simulator: Simulator, engine: ReplayEngine, store: Store | No
         async for episode in simulator.episodes():
             lengths.append(len(episode.transitions))
             outcomes[episode.error_kind or episode.outcome] += 1
+            if case.train:
+                batch.append(episode)
+            if len(batch) == LEARNED:
+                await to_thread.run_sync(_learn, batch)
+                batch = []
         played = time.perf_counter() - begun
         if store is not None:
             await store.flush()
@@ -212,6 +222,12 @@ async def _through(simulator: Simulator, engine: ReplayEngine, store: Store | No
     return found
 
 
+def _learn(episodes: Sequence[Episode]) -> None:
+    for episode in episodes:
+        if unusable(episode) is None:
+            trajectory(episode)
+
+
 async def _held(simulator: Simulator, engine: ReplayEngine, case: Case) -> dict[str, Any]:
     gc.collect()
     before = resident_mib()
@@ -247,6 +263,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the rates")
     parser.add_argument("--alive", type=int, default=2048, help="episodes at once, of the rates")
     parser.add_argument("--most", type=int, default=16_384, help="episodes at once, of the largest run")
+    parser.add_argument("--sizes", type=numbers, default=(256, 1024, 4096, 16_384), help="sizes of the growth curve")
 
 
 async def measure(given: argparse.Namespace, settings: Settings) -> tuple[dict[str, Estimate], dict[str, Any]]:
@@ -254,25 +271,57 @@ async def measure(given: argparse.Namespace, settings: Settings) -> tuple[dict[s
     del settings
     work: Path = await to_thread.run_sync(given.work.absolute)
     await to_thread.run_sync(prepared, work)
+    return await to_thread.run_sync(_measure, given, work)
 
-    async def of(**how: Any) -> dict[str, Any]:
-        return await to_thread.run_sync(measured, Case(**how), work)
 
+def _measure(given: argparse.Namespace, work: Path) -> tuple[dict[str, Estimate], dict[str, Any]]:
+    alive: int = given.alive
+    figures = _rates(alive, given.rounds, work)
+    for size in sorted({alive, given.most}):
+        figures |= _paced(size, work)
+    for size in given.sizes:
+        one = measured(Case(alive=size, episodes=size), work)
+        figures[f"growth_steps_per_s.{size}"] = single(one["steps_per_s"], size)
+        figures[f"growth_rss_mib.{size}"] = single(one["rss_peak_mib"], size)
+    faulty = measured(Case(alive=alive, episodes=2 * alive, fault=0.01), work)
+    figures["engine_faults_accounted"] = proportion(faulty["stored"], 2 * alive)
+    held = measured(Case(alive=alive, episodes=alive, hold=True), work)
+    figures["episode_kib"] = single(held["kib"] - held["token_kib"], alive)
+    figures["episode_kib_with_tokens"] = single(held["kib"], alive)
+    figures["shutdown_s"] = single(held["shutdown_s"], alive)
+    return figures, {"alive": alive}
+
+
+def _rates(alive: int, rounds: int, work: Path) -> dict[str, Estimate]:
+    """With an engine that takes no time: stored, not stored, and not stored without uvloop, in turn."""
+    cases = {
+        "steps_per_s": Case(alive=alive, episodes=2 * alive),
+        "steps_per_s_nostore": Case(alive=alive, episodes=2 * alive, store=False),
+        "steps_per_s_nostore_asyncio": Case(alive=alive, episodes=2 * alive, store=False, uvloop=False),
+    }
+    found = [{key: measured(case, work) for key, case in cases.items()} for _ in range(rounds)]
     figures: dict[str, Estimate] = {}
-    more: dict[str, Any] = {}
-    for key, store in (("steps_per_s_nostore", False), ("steps_per_s", True)):
-        rounds = [await of(alive=given.alive, episodes=2 * given.alive, store=store) for _ in range(given.rounds)]
-        figures[key] = best([one["steps_per_s"] for one in rounds])
-        more[key] = rounds
-    for alive in (given.alive, given.most):
-        one = await of(alive=alive, episodes=alive, latency=1.0)
-        figures[f"lag_p99_{alive}"] = single(one["lag_p99_ms"], one["episodes"])
-        figures[f"episodes_{alive}_accounted"] = proportion(one["stored"], alive)
-        more[f"latency_{alive}"] = one
-    one = await of(alive=given.alive, episodes=given.alive, hold=True)
-    figures["episode_kib"] = single(one["kib"] - one["token_kib"], given.alive)
-    more["memory"] = one
-    return figures, {"measured": more}
+    for key in cases:
+        figures[key] = best([one[key]["steps_per_s"] for one in found])
+        figures[key.replace("per_s", "per_cpu_s")] = best([one[key]["steps_per_cpu_s"] for one in found])
+    figures["store_inserts_per_s"] = best([one["steps_per_s"]["inserts_per_s"] for one in found])
+    return figures
+
+
+def _paced(alive: int, work: Path) -> dict[str, Estimate]:
+    """With the latencies of a real run, everything stored and indexed."""
+    one = measured(Case(alive=alive, episodes=alive, latency=1.0, train=True), work)
+    figures = {f"episodes_{alive}_accounted": proportion(one["stored"], alive)}
+    for key, found in (
+        ("lag_p50", "lag_p50_ms"),
+        ("lag_p99", "lag_p99_ms"),
+        ("overhead_p50_ms", "overhead_p50_ms"),
+        ("overhead_p99_ms", "overhead_p99_ms"),
+        ("store_queue_s", "queue_s_per_episode"),
+        ("store_commit_s", "commit_s"),
+    ):
+        figures[f"{key}_{alive}"] = single(one[found], one["episodes"])
+    return figures
 
 
 def best(values: Sequence[float]) -> Estimate:
