@@ -101,6 +101,17 @@ def compare(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return wrong
 
 
+def accounted(directory: Path, expected: int) -> list[str]:
+    """What is wrong with a run whose engine was killed: each task has one episode, and failed ones say why."""
+    with closing(sqlite3.connect(f"file:{directory / STORE}?mode=ro", uri=True)) as connection:
+        kinds = dict(connection.execute("SELECT coalesce(error_kind, ''), count(*) FROM episodes GROUP BY 1"))
+    stored = sum(kinds.values())
+    wrong = [] if stored == expected else [f"lost: {stored} episodes for {expected} tasks"]
+    if foreign := kinds.keys() - {"", "engine"}:
+        wrong.append(f"episodes ended for other reasons than the engine: {sorted(foreign)}")
+    return [*wrong, *summary_of(directory, expected)]
+
+
 def summary_of(directory: Path, expected: int) -> list[str]:
     """What is wrong with the summary of a run that is over."""
     said = json.loads((directory / "summary.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Trials of kill -9: a run is killed at seeded moments, resumed, killed again, and at last let end.
+"""Trials of kill -9: a run is killed at seeded moments, resumed, killed again, and at last let end; or its engine is.
 
 In: seeds, a number of trials, a directory. Out: one line of JSON for each trial, appended when it is over.
 Always: a trial's scenario and moments follow from its seed and number alone; after every kill the files are looked at,
@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill9_checks import compare, look, records, summary_of
+from benchmarks import kill9_engine
+from benchmarks.kill9_checks import accounted, compare, look, records, summary_of
 from benchmarks.kill9_sitting import KINDS, Moment, Sat, load, sit
 from benchmarks.main_job import numbers
 from dreamsim.runtime.seeds import generator
@@ -78,6 +79,15 @@ SCENARIOS = (
     Scenario(episodes=120, concurrency=16, latency_s=0.004, rooms=6, policy="random"),
 )
 
+ENGINE = Scenario(episodes=150, concurrency=40, latency_s=0.002, rooms=4, policy="random")
+"""The run whose engine is killed."""
+ENGINE_SCENARIO = len(SCENARIOS)
+"""Its number, after those of the others."""
+REFUSED = 2
+"""Exit code of a run that could not begin."""
+MOST_REFUSALS = 20
+"""Times that it is begun again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undisturbed:
@@ -135,7 +145,7 @@ def moments(seed: int, number: int, whole: Undisturbed) -> list[Moment]:
 
 def trial(work: Path, seed: int, number: int, whole: Undisturbed) -> Trial:
     """Kill, look, resume, until it ends; then compare."""
-    which = number % len(SCENARIOS)
+    which = number % (len(SCENARIOS) + 1)
     told = Trial(seed=seed, number=number, scenario=which)
     place = work / f"trial-{seed}-{number}"
     shutil.rmtree(place, ignore_errors=True)
@@ -152,6 +162,35 @@ def trial(work: Path, seed: int, number: int, whole: Undisturbed) -> Trial:
     if not told.wrong:
         told.wrong += [*_left(place), *compare(whole.records, records(place / "run"))]
         told.wrong += summary_of(place / "run", len(whole.records))
+    if not told.wrong:
+        shutil.rmtree(place)
+    return told
+
+
+def engine_trial(work: Path, seed: int, number: int) -> Trial:
+    """Kill the engine again and again while a run asks it; every task must end in one episode all the same."""
+    told = Trial(seed=seed, number=number, scenario=ENGINE_SCENARIO)
+    place = work / f"trial-{seed}-{number}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    port = kill9_engine.free_port()
+    keeper = kill9_engine.keep_killing(port, seed, number, place / "engine-kills")
+    code = REFUSED
+    try:
+        while code == REFUSED and told.sittings < MOST_REFUSALS:  # refused where the engine was just away
+            kill9_engine.wait_for(port)
+            begun = (place / "run" / "config.toml").is_file()
+            arguments = ["--run.resume=run"] if begun else ENGINE.arguments()
+            code = sit(arguments, place, place / "acknowledged", None, kill9_engine.play_against(port)).code
+            told.sittings += 1
+    finally:
+        kill9_engine.stop(keeper)
+    counted = place / "engine-kills"
+    told.kills = ["engine"] * (counted.stat().st_size if counted.is_file() else 0)
+    if code not in (0, 1):
+        told.wrong.append(f"the run ended with code {code}")
+    else:
+        told.wrong += [*_left(place), *accounted(place / "run", ENGINE.episodes)]
     if not told.wrong:
         shutil.rmtree(place)
     return told
@@ -191,10 +230,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in given.seeds:
             if (seed, number) in known:
                 continue
-            which = number % len(SCENARIOS)
-            if which not in whole:
-                whole[which] = undisturbed(work, which)
-            told = trial(work, seed, number, whole[which])
+            which = number % (len(SCENARIOS) + 1)
+            if which == ENGINE_SCENARIO:
+                told = engine_trial(work, seed, number)
+            else:
+                if which not in whole:
+                    whole[which] = undisturbed(work, which)
+                told = trial(work, seed, number, whole[which])
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(told)) + "\n")
             print(json.dumps(asdict(told)), flush=True)
