@@ -15,7 +15,7 @@ from dreamsim.engines.http_load import parse_load
 from dreamsim.engines.openai_http import open_http_engine
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.scripted_cache import ScriptedCache
-from dreamsim.engines.vllm_load import LoadBook
+from dreamsim.engines.vllm_load import LoadBook, load_logger
 from dreamsim.errors import ContextOverflowError
 from dreamsim.flow.adapting import LoadTelling
 from dreamsim.records.completion import GenerationRequest, Sampling
@@ -136,3 +136,21 @@ def test_requests_that_are_cancelled_at_any_moment_give_everything_back(
 
     in_virtual_time(main)
     assert cache.load() == EngineLoad(cache_use=0.0, preemptions=cache.preemptions)
+
+
+@pytest.mark.vllm
+def test_vllms_own_bookkeeping_takes_our_logger_in_place_of_its_prometheus_one() -> None:
+    loggers = pytest.importorskip("vllm.v1.metrics.loggers", reason="pip install 'dreamsim-rl[cpu]'")
+    stats = pytest.importorskip("vllm.v1.metrics.stats")
+    book = LoadBook()
+    manager = loggers.StatLoggerManager(
+        None, engine_idxs=[0], custom_stat_loggers=[load_logger(book)], enable_default_loggers=False
+    )
+    manager.log_engine_initialized()
+    told = stats.SchedulerStats(num_running_reqs=2, num_waiting_reqs=3, kv_cache_usage=0.5)
+    step = stats.IterationStats()
+    step.num_preempted_reqs = 4
+    manager.record(told, step)
+    manager.record(stats.SchedulerStats(), None)
+    assert len(manager.stat_loggers) == 1
+    assert book.load() == EngineLoad(running=0, waiting=0, cache_use=0.0, preemptions=4)

@@ -82,13 +82,21 @@ async def engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
 
     log = tmp_path_factory.mktemp("log") / "vllm.log"
     # a step holds one long prompt: more at a time are computed one after the other, or in parts
-    wanted = settings(model, seeded=True, max_num_batched_tokens=CONTEXT)
+    wanted = settings(model, seeded=True, max_num_batched_tokens=CONTEXT, tells_load=True)
     async with open_vllm_engine(wanted, log_path=log) as opened:
         yield opened
 
 
 async def test_it_keeps_the_contract_of_an_engine(engine: VllmEngine) -> None:
     await check_engine(engine, PROMPT)
+
+
+async def test_it_tells_how_busy_it_is(engine: VllmEngine) -> None:
+    await engine.generate(request("busy"))
+    load = await engine.load()
+    assert load is not None
+    assert (load.running <= 1, load.waiting, load.preemptions) == (True, 0, 0)
+    assert 0.0 <= (load.cache_use or 0.0) <= 1.0
 
 
 async def test_the_same_seed_gives_the_same_tokens(engine: VllmEngine) -> None:
