@@ -212,7 +212,7 @@ def _server(
             url=role.url,
             model=role.model,
             api_key_variable=role.api_key_variable,
-            concurrency=settings.run.concurrency,
+            concurrency=settings.run.concurrency + 1,  # one asks how busy it is while all episodes wait
             max_model_len=role.vllm.max_model_len,
             require_token_ids=role.require_token_ids,
         ),

@@ -363,7 +363,7 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
 
     async with open_json_client(
         settings.url,
-        connections=settings.concurrency + 1,  # one asks how busy it is while all others wait
+        connections=settings.concurrency,
         key_variable=settings.api_key_variable,
         retries=settings.retries,
         connect_timeout_s=settings.connect_timeout_s,
