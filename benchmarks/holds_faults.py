@@ -37,6 +37,8 @@ async def measure(given: argparse.Namespace, settings: Settings) -> tuple[dict[s
     outcomes: list[Outcome] = []
     struck: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
+    # The first search of a process imports the index's library: longer than an episode may take on a busy machine.
+    await _one(Attack(seed=0, rates={}, tasks=1), given.work)
     for seed in given.seeds:
         for together in (*ALONE, FAULTS):
             attack = Attack(
