@@ -28,7 +28,7 @@ from benchmarks.holds_loop import Case, best, measured, prepared
 from benchmarks.ledger import ROOT
 from dreamsim.evaluation.intervals import Estimate
 
-PACKAGES = ("inspect_ai", "gymnasium", "sqlite-vec", "lancedb", "numpy", "pyarrow")
+PACKAGES = ("inspect_ai", "gymnasium", "sqlite-vec", "apsw", "lancedb", "numpy", "pyarrow")
 LOOPS = ("inspect_ai", "gymnasium")
 LEFT_OUT = {"verifiers": "not measured: each rollout is a program in a process of its own that asks an HTTP server"}
 LIMIT_S = 1800

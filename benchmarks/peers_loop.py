@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
 ACTION = "<action> open the fridge"
@@ -19,44 +20,50 @@ ACTION = "<action> open the fridge"
 def inspect_ai(alive: int, steps: int, place: str) -> dict[str, Any]:
     """A task whose solver asks the mock model `steps` times, each answer followed by what the world shows."""
     os.environ["INSPECT_DISABLE_MODEL_API_RETRY"] = "1"
-    from inspect_ai import Task, eval
-    from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.model import ChatMessageUser, ModelOutput, get_model
-    from inspect_ai.solver import solver
+    inspect: Any = import_module("inspect_ai")
+    models: Any = import_module("inspect_ai.model")
+    datasets: Any = import_module("inspect_ai.dataset")
+    # Without it the mock counts tokens with a vocabulary that it downloads.
+    usage = models.ModelUsage(input_tokens=100, output_tokens=8, total_tokens=108)
 
-    @solver
     def episode() -> Any:
         async def solve(state: Any, generate: Any) -> Any:
             for step in range(steps):
                 state = await generate(state)
-                state.messages.append(ChatMessageUser(content=f"at: kitchen\nfridge: open\nstep: {step}"))
+                state.messages.append(models.ChatMessageUser(content=f"at: kitchen\nfridge: open\nstep: {step}"))
             return state
 
         return solve
 
     def answer(*_: Any) -> Any:
-        return ModelOutput.from_content(model="mockllm", content=ACTION)
+        said = models.ModelOutput.from_content(model="mockllm", content=ACTION)
+        said.usage = usage
+        return said
 
-    model = get_model("mockllm/model", custom_outputs=answer)
-    task = Task(dataset=MemoryDataset([Sample(input="put the apple away") for _ in range(alive)]), solver=episode())
+    model = models.get_model("mockllm/model", custom_outputs=answer)
+    samples = [datasets.Sample(input="put the apple away") for _ in range(alive)]
+    task = inspect.Task(
+        dataset=datasets.MemoryDataset(samples), solver=import_module("inspect_ai.solver").solver(episode)()
+    )
     begun = time.perf_counter()
-    (log,) = eval(
+    (log,) = inspect.eval(
         task, model=model, max_samples=alive, max_connections=alive, log_dir=place, display="none", score=False
     )
     wall = time.perf_counter() - begun
     if log.status != "success":
-        raise SystemExit(f"inspect_ai ended with {log.status}: {log.error}")
+        raise SystemExit(f"inspect_ai ended with {log.status}: {log.error and log.error.message:.300}")
     return {"steps": alive * steps, "wall_s": wall, "alive": alive}
 
 
 def gymnasium(alive: int, steps: int, place: str) -> dict[str, Any]:
     """Environments in processes of their own, stepped together; as many as memory and processes allow."""
-    import gymnasium as gym
-    import numpy as np
+    gym: Any = import_module("gymnasium")
+    np: Any = import_module("numpy")
+    base: Any = gym.Env
 
     del place
 
-    class Room(gym.Env[Any, Any]):
+    class Room(base):  # type: ignore[misc]
         """Shows the same room; what is measured is the framework."""
 
         observation_space = gym.spaces.Box(0, 1, (64,), np.float32)

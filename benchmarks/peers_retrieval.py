@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,11 @@ Search = Callable[[Any], list[list[int]]]
 
 def sqlite_vec(stored: Any, place: Path) -> Search:
     """A vec0 table: exact, one query at a time."""
-    import sqlite3
-
-    import sqlite_vec as extension
-
-    connection = sqlite3.connect(place / "vec.db")
+    # Many a Python is built without loading extensions into its own sqlite3.
+    connection: Any = import_module("apsw").Connection(str(place / "vec.db"))
+    extension: Any = import_module("sqlite_vec")
     connection.enable_load_extension(True)
-    extension.load(connection)
+    connection.load_extension(extension.loadable_path())
     connection.execute(f"CREATE VIRTUAL TABLE v USING vec0(e float[{stored.shape[1]}] distance_metric=cosine)")
     with connection:
         rows = ((row, vector.tobytes()) for row, vector in enumerate(stored))
@@ -38,9 +37,8 @@ def sqlite_vec(stored: Any, place: Path) -> Search:
 
 def lancedb(stored: Any, place: Path) -> Search:
     """A table with its HNSW index in IVF partitions; queries in one batch."""
-    import lancedb as database
-    import pyarrow
-
+    database: Any = import_module("lancedb")
+    pyarrow: Any = import_module("pyarrow")
     flat = pyarrow.array(stored.reshape(-1), type=pyarrow.float32())
     lists = pyarrow.FixedSizeListArray.from_arrays(flat, stored.shape[1])
     data = pyarrow.table({"id": pyarrow.array(np.arange(len(stored))), "vector": lists})
