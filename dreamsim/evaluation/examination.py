@@ -157,10 +157,13 @@ async def examine(
         report = None if progress is None else lambda number: progress(what, number)
         return {**at_once, "progress": report}
 
+    async def followed(foreteller: Foreteller, what: str) -> list[DriftRecord]:
+        return await drift.runs_of(episodes, foreteller, determined=determined, steps=steps, **told(what))
+
     measuring = variants.measured or variants.plain
     records = await foretell(episodes, measuring, determined=determined, witnesses=witnesses, **told("one step"))
     again = [await foretell(episodes, one, determined=determined, **told("further samples")) for one in variants.again]
-    runs = await drift.runs_of(episodes, variants.plain, determined=determined, steps=steps, **told("open loop"))
+    runs = await followed(variants.plain, "open loop")
     free = await drift.free(episodes, variants.plain, witnesses=witnesses, steps=steps, **told("free dream"))
     checked: list[DriftRecord] | None = None
     runs_checked: list[DriftRecord] = []
@@ -169,9 +172,7 @@ async def examine(
         # Without witnesses: what counts is the word of the verifier that the checks themselves asked.
         as_run = await foretell(episodes, variants.checked, determined=determined, **told("one step, checked"))
         records = verified_by(records, as_run)
-        runs_checked = await drift.runs_of(
-            episodes, variants.checked, determined=determined, steps=steps, **told("open loop, checked")
-        )
+        runs_checked = await followed(variants.checked, "open loop, checked")
         checked = await drift.free(
             episodes, variants.checked, witnesses=witnesses, steps=steps, **told("free dream, checked")
         )
@@ -179,10 +180,7 @@ async def examine(
     for name, foreteller in variants.ablated.items():
         without = f"without {name}"
         foretold = await foretell(episodes, foreteller, determined=determined, witnesses=witnesses, **told(without))
-        dreamed = await drift.runs_of(
-            episodes, foreteller, determined=determined, steps=steps, **told(f"{without}, open loop")
-        )
-        left[name] = (foretold, dreamed)
+        left[name] = (foretold, await followed(foreteller, f"{without}, open loop"))
 
     def figures() -> Examination:
         report = fidelity_report(records, samples=again, seed=seed)

@@ -116,7 +116,7 @@ def threads_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run what stations do in threads at once; a trainer's step takes its time on the virtual clock."""
 
     async def run_sync(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        if getattr(function, "__name__", "") == "step":
+        if getattr(function, "__name__", "") == "learned_from":
             await anyio.sleep(LEARN_S)
         return function(*args)
 
