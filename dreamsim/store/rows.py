@@ -172,17 +172,19 @@ def _step_rows(number: int | None, episode: Episode) -> Iterator[tuple[Any, ...]
     state = episode.task.first_state
     memory = StateMemory(state)
     seen = empty_ids()
+    before = _lines(state.lines)
     for index, transition in enumerate(episode.transitions):
+        after = _lines(transition.state.lines)  # what the next step begins with
         changed = changes(memory, transition.state)
         memory.see(transition.state)
         decision_columns, seen = _decision_columns(transition.decision, seen)
         yield (
             number,
             index,
-            _lines(state.lines),
+            before,
             _text(transition.action),
             _lines(changed),
-            _lines(transition.state.lines),
+            after,
             _text(transition.reasoning),
             float(transition.reward),
             transition.outcome,
@@ -194,7 +196,7 @@ def _step_rows(number: int | None, episode: Episode) -> Iterator[tuple[Any, ...]
             *decision_columns,
             None if transition.trust is None else _trust_text(transition.trust),
         )
-        state = transition.state
+        state, before = transition.state, after
 
 
 def _decision_columns(decision: Decision | None, seen: NDArray[np.int32]) -> tuple[tuple[Any, ...], NDArray[np.int32]]:
