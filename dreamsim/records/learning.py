@@ -49,7 +49,8 @@ class UpdateMetrics:
     entropy: float
     """Mean over tokens of H = -sum p log p, nats, at the sampling temperature."""
     kl_step: float
-    """Mean over tokens of exp(-d) - 1 + d, d = log pi - log pi_old: how far this batch moved the policy (k3)."""
+    """Mean over tokens of exp(-d) - 1 + d, d = log pi_old - log pi: KL(pi_old || pi), how far this batch moved the
+    policy (k3; pi_old sampled the tokens, and the other way round one token that pi avoids outweighs all others)."""
     clipped_share: float
     """Tokens whose gradient clipping took away / tokens."""
     logprob_difference: float

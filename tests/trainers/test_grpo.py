@@ -23,6 +23,7 @@ from dreamsim_trainers.causal_lm import LoraShape
 from dreamsim_trainers.grpo import GrpoSettings, GrpoTrainer, episode_advantages
 from dreamsim_trainers.optimisation import OptimiserSettings
 from dreamsim_trainers.rows import rows_of
+from dreamsim_trainers.tallies import Tallies
 from tests.trainers.tiny import batch, tiny
 
 FAST = OptimiserSettings(learning_rate=1e-3, mixed_precision="no", cpu=True)
@@ -242,3 +243,14 @@ def test_a_batch_is_learned_from_until_the_policy_has_moved_far_enough(target: f
     metrics = trainer.step(as_sampled_by(trainer, batch(0)))
     # The first pass is made with the old weights themselves; the second sees that they have moved, and is the last.
     assert metrics.updates == taken
+
+
+def test_one_token_that_the_policy_now_avoids_does_not_make_it_far_from_the_one_before() -> None:
+    old = torch.full((1000,), -1.0)
+    new = old.clone()
+    new[0] = -21.0
+    tallies = Tallies()
+    ones, none = torch.ones(1000), torch.zeros(1000, dtype=torch.bool)
+    tallies.tokens(new=new, old=old, behaviour=old, importance=ones, limit=None, entropy=ones, kl=None, clipped=none)
+    tallies.updated(gradient_norm=1.0, learning_rate=1.0)
+    assert tallies.kl_of_update == pytest.approx((20 - 1 + np.exp(-20)) / 1000, rel=1e-4)

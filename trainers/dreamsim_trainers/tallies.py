@@ -62,7 +62,7 @@ class Tallies:
         self._seen += len(new)
         sums = {
             "entropy": entropy,
-            "kl_step": kl_estimate(new, old, "k3"),
+            "kl_step": kl_estimate(old, new, "k3"),  # the old policy sampled the tokens
             "clipped": clipped,
             "difference": (old - behaviour).abs(),
             "importance": importance,
