@@ -25,10 +25,10 @@ from anyio import to_thread
 from anyio.abc import SocketListener, SocketStream, TaskGroup
 
 from dreamsim.cli.control_words import LINE_BYTES, answer
-from dreamsim.cli.run_directory import write_whole
 from dreamsim.errors import UsageError
 from dreamsim.flow.control import RunControl
 from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.runtime.whole_files import write_whole
 
 EXCHANGE_S: Final = 5.0
 AT_ONCE: Final = 8

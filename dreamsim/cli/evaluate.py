@@ -30,7 +30,6 @@ from dreamsim.cli.interrupts import Interrupts
 from dreamsim.cli.models import open_roles, policy_settings, prepare
 from dreamsim.cli.play import UntilInterrupted
 from dreamsim.cli.reality import REALITIES, Reality, open_reality
-from dreamsim.cli.run_directory import write_whole
 from dreamsim.cli.visible import visible
 from dreamsim.errors import DreamsimError, UsageError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
@@ -40,6 +39,7 @@ from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import load_settings, parse_arguments
 from dreamsim.runtime.telemetry import Telemetry
+from dreamsim.runtime.whole_files import write_whole
 from dreamsim.store.store import Store, open_store
 
 DREAM = "dream"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_secret_in_a_setting_is_refused_from_every_source_and_not_repeated(
     section, _, key = name.rpartition(".")
     file.write_text(f"[{section}]\n{key} = {json.dumps(value)}\n")
     nothing = CommandLine(values={}, files=(), switches=frozenset())
-    sources = [
+    sources: list[Callable[[], object]] = [
         lambda: load_settings(parse_arguments([f"--{name}", value]), {}),
         lambda: load_settings(nothing, {"DREAMSIM_" + name.upper().replace(".", "_"): value}),
         lambda: load_settings(CommandLine(values={}, files=(file,), switches=frozenset()), {}),

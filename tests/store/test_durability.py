@@ -196,6 +196,7 @@ def full_after(pages: int) -> Callable[..., sqlite3.Connection]:
 
 async def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamsim.store.store.open_writer", full_after(40))
+    monkeypatch.setattr("dreamsim.store.writer.PATIENCE_S", 0.1)
     acknowledged: list[str] = []
 
     async def fill_up() -> None:
@@ -218,6 +219,7 @@ def test_a_run_whose_disk_fills_up_ends_with_what_is_stored_and_can_go_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dreamsim.store.store.open_writer", full_after(45))
+    monkeypatch.setattr("dreamsim.store.writer.PATIENCE_S", 0.1)
     arguments = ["--policy.engine=scripted", "--experience.engine=scripted", "--episodes=300", "--concurrency=8"]
     assert run_main([*arguments, "--scripted.latency_s=0.001", "--directory=a"]) == 1
     said = capfd.readouterr()
