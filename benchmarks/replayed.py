@@ -124,7 +124,8 @@ class ReplayEngine:
         fault: float = 0.0,
         hold_at: int | None = None,
     ) -> None:
-        """Answers at once, or after `latency`; a share `fault` of the requests fails; all stop at step `hold_at`."""
+        """Answers at once, or after `latency`; a share `fault` of the requests fails; all stop at step `hold_at`, or at
+        their last."""
         self._said = said
         self._latency = latency
         self._fault = fault
@@ -146,7 +147,11 @@ class ReplayEngine:
 
         episode = request.request_id[:ID_LENGTH]
         who, step = _place(request.request_id)
-        if self._hold_at == step and who == "a":
+        if (
+            self._hold_at is not None
+            and who == "a"
+            and step == min(self._hold_at, len(self._said[episode][0].actions) - 1)
+        ):
             self._missing -= 1
             if not self._missing:
                 self.held.set()
@@ -160,7 +165,10 @@ class ReplayEngine:
         self.requests += 1
         ids = self._ids(episode, who, step)
         if self._hold_at is not None:
-            self._tokens[episode + who] = len(request.prompt_token_ids), len(ids)
+            read, written = self._tokens.get(episode + who, (0, 0))
+            # The policy's prompts are kept with its decisions; of the experience model's only the last one is alive.
+            before = read if who == "a" else 0
+            self._tokens[episode + who] = before + len(request.prompt_token_ids), written + len(ids)
         return Completion(
             token_ids=ids,
             logprobs=self._silent[: len(ids)],
@@ -171,7 +179,7 @@ class ReplayEngine:
 
     @property
     def token_bytes(self) -> int:
-        """Bytes of the ids of all episodes: what was read and written last, once for each of the two models."""
+        """Bytes of the ids that live episodes hold: what was read and written so far."""
         return sum(4 * (read + written) for read, written in self._tokens.values())
 
     async def _wait(self, episode: str, seconds: float) -> None:
