@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ledger import ROOT
-from dreamsim.cli.run_directory import write_whole
+from dreamsim.runtime.whole_files import write_whole
 
 LEDGER = ROOT / "benchmarks" / "results" / "holds.json"
 PAGE = ROOT / "docs" / "benchmark.md"
@@ -58,26 +58,44 @@ def _shown(figure: Mapping[str, Any] | None) -> str:
     return f"{value:,.4g}{span}"
 
 
+GROWTH = (
+    ("growth_steps_per_s.", "steps per second", "an engine that takes no time; stored and indexed"),
+    ("growth_rss_mib.", "memory, MiB", "peak of the whole process"),
+)
+
+
 def draw(figures: Mapping[str, Mapping[str, Any]], path: Path) -> bool:
-    """Steps per second over the number of episodes alive. Returns whether there was anything to draw."""
+    """Rate and memory over the number of episodes alive. Returns whether there was anything to draw."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    name = "growth_steps_per_s."
-    points = sorted((int(key.removeprefix(name)), one["value"]) for key, one in figures.items() if key.startswith(name))
-    if not points:
+    curves = [_points(figures, prefix) for prefix, _, _ in GROWTH]
+    if not all(curves):
         return False
-    figure, axes = pyplot.subplots(figsize=(5, 3), dpi=100, layout="constrained")
-    axes.plot(*zip(*points, strict=True), marker="o")
-    axes.set_xscale("log", base=2)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("episodes alive")
-    axes.set_ylabel("steps per second, stored and indexed")
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 3.6), dpi=100, layout="constrained")
+    for axes, points, (_, title, below) in zip(panels, curves, GROWTH, strict=True):
+        sizes, values = zip(*points, strict=True)
+        axes.plot(sizes, values, marker="o", color="#2f6da1", lw=2)
+        for size, value in points:
+            axes.annotate(f"{value:,.0f}", (size, value), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
+        axes.set_ylim(0, 1.15 * max(values))
+        axes.set_xlabel("episodes alive")
+        axes.set_title(f"{title}: {below}", loc="left", fontsize=10)
+        axes.grid(color="#e7e5e4")
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     pyplot.close(figure)
     return True
+
+
+def _points(figures: Mapping[str, Mapping[str, Any]], prefix: str) -> list[tuple[int, float]]:
+    return sorted(
+        (int(key.removeprefix(prefix)), one["value"]) for key, one in figures.items() if key.startswith(prefix)
+    )
 
 
 def main() -> None:
