@@ -218,6 +218,18 @@ def test_the_ledger_lets_reality_pass(steps: Sequence[tuple[str, str]]) -> None:
     assert books.facts["mug 2"] == "in cabinet 1 clean"
 
 
+def test_a_thing_within_reach_of_two_places_may_be_shown_in_either() -> None:
+    books = AlfworldLedger().open(_episode(NEW).task)
+    for action, lines in (
+        ("go to shelf 1", ["at: shelf 1", "mug 1: in shelf 1"]),
+        ("take mug 1 from sinkbasin 1", ["at: shelf 1", "mug 1: held"]),
+        ("move mug 1 to sinkbasin 1", ["at: shelf 1", "mug 1: in shelf 1"]),
+    ):
+        transition = Transition(action=action, state=State.of(lines), reward=0.0, outcome="running")
+        assert books.contradictions(transition) == ()
+        books.see(transition)
+
+
 LIES: dict[str, tuple[int, str, list[str]]] = {
     "no_action": (1, "juggle", ["at: shelf 1", "cup 1: in shelf 1", "mug 2: in shelf 1"]),
     "walks": (1, "go to fridge 1", ["at: cabinet 1"]),

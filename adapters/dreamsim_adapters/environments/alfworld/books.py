@@ -13,7 +13,7 @@ from dreamsim.experience.parse import AnswerRules
 from dreamsim.records.episode import Transition
 from dreamsim.records.state import State, is_held
 from dreamsim.records.task import Task
-from dreamsim_adapters.environments.alfworld.actions import parse_goal
+from dreamsim_adapters.environments.alfworld.actions import parse_action, parse_goal
 from dreamsim_adapters.environments.alfworld.mapping import CONDITIONS
 from dreamsim_adapters.environments.alfworld.seen import Seen
 
@@ -48,11 +48,16 @@ class AlfworldBooks(Books):
         return held(self.before)
 
     def twice(self, thing: str) -> bool:
-        """Whether it was shown in two places without having been carried: some games hold such things."""
+        """Whether it lies in two places, as where a coffee machine stands on a countertop: it was shown in both without
+        having been carried, or was taken from another place than the one where the agent was."""
         return thing in self._twice
 
     def enter(self, transition: Transition) -> None:
         """Go on from `transition`."""
+        action = parse_action(transition.action)
+        taken = action.verb == "take" and is_held(transition.state.elements.get(action.thing, ""))
+        if taken and action.place != self.at:
+            self._twice.add(action.thing)
         self.seen.see(self._state, transition)
         self._state = transition.state
         super().enter(transition)

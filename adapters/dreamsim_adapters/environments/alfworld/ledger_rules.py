@@ -107,7 +107,7 @@ def puts(books: AlfworldBooks, step: Step) -> Iterator[str]:
             yield f"{action.thing!r} was not held"
         if books.status.get(action.place) == "closed":
             yield f"{action.place!r} was closed"
-        if place_of(step.after.get(action.thing, "")) != action.place:
+        if place_of(step.after.get(action.thing, "")) != action.place and not books.twice(action.thing):
             yield f"{action.thing!r} is {step.after.get(action.thing, 'not there')!r} after {step.action!r}"
 
 
