@@ -237,9 +237,7 @@ def from_store(bench: Bench, algorithm: str, seed: int) -> tuple[Path, dict[str,
     if not (stored / "summary.json").exists():
         shutil.rmtree(stored, ignore_errors=True)
         tasks = ("--run.episodes", str(STORED), "--tasks.count", str(STORED // 8))
-        dreamsim(
-            bench, "run", "--run.directory", str(stored), "--run.seed", str(seed), *tasks, *bench.settings, module="run"
-        )
+        dreamsim(bench, "run", "--run.directory", str(stored), "--run.seed", str(seed), *tasks, *bench.settings)
     output = bench.directory(algorithm, seed)
     begun = time.monotonic()
     if not (output / "dreamsim.json").exists():
@@ -260,13 +258,13 @@ def policy_settings(bench: Bench) -> tuple[str, ...]:
     return tuple(found)
 
 
-def dreamsim(bench: Bench, verb: str, *arguments: str, module: str = "") -> None:
-    """Run a command of dreamsim; its output goes to a file of the work directory.
+def dreamsim(bench: Bench, verb: str, *arguments: str) -> None:
+    """Run `dreamsim VERB`, or `python -m dreamsim.run`; its output goes to a file of the work directory.
 
     Raises:
         SystemExit: it failed.
     """
-    command = [sys.executable, "-m", "dreamsim.run" if module else "dreamsim", *(() if module else (verb,)), *arguments]
+    command = [sys.executable, "-m", *(["dreamsim.run"] if verb == "run" else ["dreamsim", verb]), *arguments]
     log = bench.work / f"{verb}.log"
     with log.open("ab") as file:
         code = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False).returncode

@@ -163,4 +163,5 @@ def _curves(axes: Any, found: Results, names: Mapping[str, str], where: Callable
         axes.plot(places, [mean(one) for one in values], color=colour, lw=2, marker="o", ms=3.5, label=names[row])
         axes.fill_between(places, [min(one) for one in values], [max(one) for one in values], color=colour, alpha=0.13)
     axes.set_ylim(0, 100)
-    axes.legend(frameon=False, fontsize=9)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9)

@@ -142,6 +142,6 @@ def play_against(port: int) -> Callable[[], None]:
                     policy=LanguageModelPolicy(asked, TOKENIZER, PolicySettings(window=0, max_tokens=200)),
                 )
 
-        dreamsim.cli.assemble.open_roles = open_roles  # type: ignore[assignment]
+        dreamsim.cli.assemble.open_roles = open_roles  # type: ignore[assignment]  # a stand-in
 
     return prepare

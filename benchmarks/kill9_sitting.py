@@ -182,7 +182,7 @@ def _live(
         from dreamsim.run import main
 
         code = main(arguments)
-        reaper.saw = lambda kind: None  # type: ignore[method-assign]
+        reaper.saw = lambda kind: None  # type: ignore[method-assign]  # no kill after the end
         counted.write_text(json.dumps(reaper.counts))
         sys.stdout.flush()
         sys.stderr.flush()

@@ -63,7 +63,7 @@ def gymnasium(alive: int, steps: int, place: str) -> dict[str, Any]:
 
     del place
 
-    class Room(base):  # type: ignore[misc]
+    class Room(base):  # type: ignore[misc]  # of a package that is not installed here
         """Shows the same room; what is measured is the framework."""
 
         observation_space = gym.spaces.Box(0, 1, (64,), np.float32)
