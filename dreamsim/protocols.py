@@ -223,6 +223,19 @@ class GoalLedger(LedgerSession, Protocol):
         ...
 
 
+@runtime_checkable
+class AmendingLedger(LedgerSession, Protocol):
+    """Books that know what some steps must lead to, and so can put right what contradicts them."""
+
+    def amended(self, transition: Transition) -> State | None:
+        """The whole state after the action of `transition`, where the books decide it; None where they do not.
+
+        Changes nothing. What the books leave open (whether an action works that may fail, what lies in a container
+        that is opened for the first time) is as `transition` shows it.
+        """
+        ...
+
+
 class Verifier(Protocol):
     """Says whether a dreamed step really ended the task, so that no reward is made up."""
 

@@ -177,6 +177,8 @@ def _doubts(transition: Transition, trust: Trust) -> Iterator[str]:
         yield f"the model said {claimed}, {trust.verdict.verifier} says {trust.verdict.outcome}{kept}{reason}"
     if trust.uncertainty is not None:
         yield f"wrong with a chance of {trust.uncertainty:.2f}"
+    if trust.amended:
+        yield "as the ledger says, which decides the whole step"
     if trust.grounded:
         yield "answered by the real environment"
 

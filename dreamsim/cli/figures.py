@@ -125,7 +125,8 @@ def trust(figures: TrustFigures) -> str:
     before, after = figures.contradictions_before, figures.contradictions_after
     if before is not None:
         kept = DASH if after is None else f"{after:.2f}"
-        parts.append(f"contradicting steps {before:.2f} of 100 before the check, {kept} after")
+        amended = f", {figures.amended:,} of them amended" if figures.amended else ""
+        parts.append(f"contradicting steps {before:.2f} of 100 before the check{amended}, {kept} after")
     if figures.decided:
         parts.append(f"verifier disagrees on {percent(figures.disagreement_rate)} of {figures.decided:,} steps")
     if figures.gated:

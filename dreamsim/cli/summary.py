@@ -150,6 +150,7 @@ def _trust_figures(trust: TrustFigures) -> Mapping[str, Any]:
         "steps_after": trust.steps_kept,
         "contradictions_by_rule_before": trust.rules_before,
         "contradictions_by_rule_after": trust.rules_after,
+        "steps_amended": trust.amended,
         "episodes_failed_by_contradictions": trust.inconsistent,
         "verified_steps": trust.decided,
         "disagreements": trust.disagreements,

@@ -55,6 +55,7 @@ async def open_checks(settings: Settings, telemetry: Telemetry) -> AsyncIterator
         yield Checks(
             ledgers=ledger_for if books else None,
             on_contradiction=wanted.check.mode,
+            amend_after=wanted.check.amend_after,
             verifiers=await to_thread.run_sync(partial(verifiers_of, wanted.verify, judge)),
             on_disagreement=wanted.verify.policy,
             verify=wanted.verify.steps,

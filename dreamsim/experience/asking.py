@@ -156,6 +156,10 @@ class Asking:
             if self._checks.on_disagreement == "trust":
                 verdict = await self._books.verdict(transition)
             if not self._books.overruled(transition, verdict):
+                if self._checks.amend_after and attempt + 1 >= self._checks.amend_after:
+                    told = self._books.amended(transition)
+                    if told is not None:
+                        return await self._amended(told)
                 raise ConsistencyError("; ".join(f"{one.rule}: {one.message}" for one in found))
             found = ()
         trust = Trust(contradictions=found, rejected=self._rejected, cached=answered.cached)
@@ -166,6 +170,14 @@ class Asking:
         kept = self._books.verified(transition, trust, verdict or await self._books.verdict(transition))
         self._books.kept(kept)
         return Foretold(transition=kept, written=written if kept.outcome == transition.outcome else None)
+
+    async def _amended(self, transition: Transition) -> Foretold:
+        """A step as the books say; no gate looks at it, as the model's word is gone."""
+        trust = Trust(rejected=self._rejected, amended=True)
+        kept = self._books.verified(transition, trust, await self._books.verdict(transition))
+        self._checks.count.amended()
+        self._books.kept(kept)
+        return Foretold(transition=kept)
 
     def unanswered(self, samples: int) -> Foretold:
         """What reality is asked with when none of `samples` could be kept; it stands for no transition."""

@@ -3,6 +3,7 @@
 In: transitions as the experience model sampled them. Out: what contradicts in them, their verified outcome, counts.
 Always:
 - nothing here makes up a transition: a sample is taken, corrected in outcome and reward by the verifier, or refused;
+  where samples go on contradicting books that know what must come, the books' state takes the place of the samples';
 - looking at a transition changes nothing: only `entered` moves the books on;
 - what is found is counted and goes with the transition as its `Trust`.
 """
@@ -17,7 +18,7 @@ from typing import Literal
 from dreamsim.errors import ConfigurationError, VerificationError
 from dreamsim.experience.cache import TransitionCache
 from dreamsim.experience.uncertainty import Gate
-from dreamsim.protocols import Environment, LedgerSession, StateLedger, Verifier
+from dreamsim.protocols import AmendingLedger, Environment, GoalLedger, LedgerSession, StateLedger, Verifier
 from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction, Trust, Verdict
@@ -37,6 +38,8 @@ class Checks:
     on_contradiction: OnContradiction = "resample"
     """A transition that contradicts the books is sampled again (and fails the episode in the end), kept and marked, or
     not looked at."""
+    amend_after: int = 0
+    """After so many samples of a step that contradict, the step is as the books say, where they decide it; 0: never."""
     verifiers: Callable[[str], Verifier | None] | None = None
     """Environment name -> who verifies outcomes there, if anybody; asked once for each name."""
     on_disagreement: OnDisagreement = "trust"
@@ -55,6 +58,8 @@ class Checks:
 
     def __post_init__(self) -> None:
         """Raises: ConfigurationError: settings that cannot work together."""
+        if self.amend_after < 0:
+            raise ConfigurationError("amend_after must be at least 0")
         if self.gate is not None and self.gate.mode == "real" and self.reality is None:
             raise ConfigurationError(
                 "the gate is to hand doubtful steps to the real environment, and none is attached: attach one, "
@@ -107,6 +112,21 @@ class EpisodeChecks:
         if first:
             self._checks.count.first(found)
         return found
+
+    def amended(self, transition: Transition) -> Transition | None:
+        """`transition` as the books have it, outcome included; None where they do not decide it."""
+        if not isinstance(self._books, AmendingLedger):
+            return None
+        state = self._books.amended(transition)
+        if state is None:
+            return None
+        told = dataclasses.replace(transition, state=state, reward=0.0, outcome="running", reasoning="")
+        outcome = self._books.outcome(told) if isinstance(self._books, GoalLedger) else None
+        if outcome is None:
+            return None
+        reward = self._maximum_reward if outcome == "success" else 0.0
+        told = dataclasses.replace(told, outcome=outcome, reward=reward)
+        return None if self._books.contradictions(told) else told
 
     async def verdict(self, transition: Transition) -> Verdict | None:
         """The verifier's word on `transition`; None where it is not to be asked.

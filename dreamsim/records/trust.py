@@ -66,6 +66,8 @@ class Trust:
     """Calibrated chance, in [0, 1], that the transition is wrong; None without a gate."""
     features: GateFeatures | None = None
     """What the gate looked at; of a grounded step, in the sample that reality took the place of."""
+    amended: bool = False
+    """Whether the books' word stands in the experience model's place, because its samples contradicted them."""
     grounded: bool = False
     """Whether the real environment answered in the experience model's place, because the gate asked it."""
     cached: bool = False

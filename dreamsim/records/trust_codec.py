@@ -31,6 +31,8 @@ def trust_to_json(trust: Trust) -> dict[str, Any]:
         result["uncertainty"] = trust.uncertainty
     if trust.features is not None:
         result["features"] = features_to_json(trust.features)
+    if trust.amended:
+        result["amended"] = True
     if trust.grounded:
         result["grounded"] = True
     if trust.cached:
@@ -57,6 +59,7 @@ def trust_from_json(value: object, where: str = "") -> Trust:
         features=features_from_json(fields.value("features"), fields.path("features"))
         if fields.has("features")
         else None,
+        amended=fields.flag("amended") if fields.has("amended") else False,
         grounded=fields.flag("grounded") if fields.has("grounded") else False,
         cached=fields.flag("cached") if fields.has("cached") else False,
     )

@@ -22,6 +22,7 @@ KEPT_CONTRADICTING: Final = "consistency_kept_contradicting"
 FAILED: Final = "consistency_failed"
 FIRST_RULE: Final = "consistency_first_rule:"
 KEPT_RULE: Final = "consistency_kept_rule:"
+AMENDED: Final = "consistency_amended"
 VERIFIED: Final = "verified"
 DECIDED: Final = "verified_decided"
 DISAGREED: Final = "verified_disagreed"
@@ -61,6 +62,10 @@ class TrustCounter:
         self._counters[KEPT_CONTRADICTING] += bool(contradictions)
         for found in contradictions:
             self._counters[KEPT_RULE + found.rule] += 1
+
+    def amended(self) -> None:
+        """A step whose samples contradicted, and that is as the books say."""
+        self._counters[AMENDED] += 1
 
     def inconsistent(self) -> None:
         """A step without a sample that does not contradict: its episode fails."""
@@ -128,6 +133,11 @@ class TrustFigures:
     def rules_after(self) -> dict[str, int]:
         """Contradictions in steps that were kept, by rule."""
         return self._by(KEPT_RULE)
+
+    @property
+    def amended(self) -> int:
+        """Of the steps that were kept, those that are as the books say, because the samples contradicted them."""
+        return self._of(AMENDED)
 
     @property
     def inconsistent(self) -> int:

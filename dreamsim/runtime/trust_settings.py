@@ -27,6 +27,12 @@ class CheckSection(Section):
     mode: Literal["resample", "flag", "off"] = setting(
         "resample", "a step that contradicts it is sampled again, then fails its episode; or is kept and marked"
     )
+    amend_after: int = setting(
+        2,
+        "after so many that contradict, the step is as the ledger says, where it decides the whole step; 0: never",
+        unit="samples",
+        ge=0,
+    )
 
 
 class CacheSection(Section):

@@ -109,6 +109,7 @@ def trusts() -> st.SearchStrategy[Trust]:
         claimed=outcome,
         uncertainty=share,
         features=st.one_of(st.none(), features),
+        amended=st.booleans(),
         grounded=st.booleans(),
         cached=st.booleans(),
     )

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from dreamsim.cli.ledgers import ledger_for
-from dreamsim.protocols import GoalLedger
+from dreamsim.protocols import AmendingLedger, GoalLedger
 from dreamsim.testing import MemorySink
 from dreamsim.testing.consistency import check_consistency
 from dreamsim_adapters.environments.textworld_express.collect import CollectSettings, collect
@@ -34,8 +34,11 @@ async def test_the_books_are_right_about_fresh_games_of_every_policy(textworld: 
     for episode in sink.episodes.values():
         books = ledger_for(episode.task.environment).open(episode.task)
         assert isinstance(books, GoalLedger)
+        assert isinstance(books, AmendingLedger)
         for transition in episode.transitions:
             assert books.contradictions(transition) == ()
+            amended = books.amended(transition)
+            assert amended is None or amended.same_as(transition.state)
             verdict = books.outcome(transition)
             assert verdict in (None, transition.outcome)
             decided[f"{episode.task.environment} {verdict}"] += 1

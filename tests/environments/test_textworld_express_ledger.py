@@ -294,3 +294,36 @@ def test_facts_hold_rooms_and_texts() -> None:
 )
 def test_names_tell_quantities(name: str, amount: float | None) -> None:
     assert quantity(name) == amount
+
+
+CLOSED_AGAIN = tuple(line for line in _changed(OPENED, "fridge: closed") if not line.startswith("egg"))
+
+
+@pytest.mark.parametrize(
+    ("before", "lie", "truth"),
+    [
+        (None, _step("take hat", (*KITCHEN, "hat: held")), (*KITCHEN, "result: failed")),
+        (OPENED, _step("close fridge", _changed(OPENED, "apple: in fridge")), CLOSED_AGAIN),
+        (None, _step("open fridge", _changed(OPENED, "apple: in fridge")), OPENED),
+        (None, _step("slice apple", _changed(KITCHEN, "apple: held diced")), _changed(KITCHEN, "apple: held sliced")),
+        (None, _step("take cookbook", (*KITCHEN, "result: failed")), _changed(KITCHEN, "cookbook: held")),
+    ],
+)
+def test_a_lie_is_put_right(before: tuple[str, ...] | None, lie: Transition, truth: tuple[str, ...]) -> None:
+    books = _books()
+    if before is not None:
+        books.see(_step("open fridge", before))
+    assert books.contradictions(lie)
+    amended = books.amended(lie)
+    assert amended is not None
+    assert amended.same_as(State.of(truth))
+
+
+def test_what_lies_in_a_container_that_was_not_seen_open_is_not_made_up() -> None:
+    assert _books().amended(_step("open fridge", (*KITCHEN, "result: failed"))) is None
+
+
+def test_which_of_two_things_of_one_name_is_meant_is_not_guessed() -> None:
+    books = _books(lines=(*KITCHEN, "egg: in counter raw", "egg #2: in stove raw"))
+    assert books.amended(_step("take knife", KITCHEN)) is not None  # it fails: nothing changes
+    assert books.amended(_step("take cookbook", KITCHEN)) is None

@@ -17,7 +17,7 @@ from dreamsim.experience.uncertainty import Gate, GateCalibration
 from dreamsim.flow.rollout import Rollout, RolloutSettings
 from dreamsim.protocols import Assignment, EpisodeSession, LedgerSession
 from dreamsim.records.completion import Decision
-from dreamsim.records.episode import Transition
+from dreamsim.records.episode import StepOutcome, Transition
 from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction, Verdict
@@ -123,6 +123,55 @@ async def test_the_kind_is_that_of_the_last_refusal() -> None:
         with pytest.raises(ExperienceError) as caught:
             await session.step("take egg")
     assert caught.value.kind == "experience"
+
+
+class HatStays(SeenThings):
+    """Books that know the whole step: the hat stays, and nothing ends."""
+
+    def amended(self, transition: Transition) -> State | None:
+        return None if "unknown" in transition.action else State.of(["at: kitchen", "egg: held", "hat: here"])
+
+    def outcome(self, transition: Transition) -> StepOutcome | None:
+        return "running"
+
+
+class AmendingBooks(NothingVanishes):
+    def open(self, task: Task) -> HatStays:
+        return HatStays(task.first_state)
+
+
+def amending() -> Checks:
+    books = AmendingBooks()
+    return Checks(ledgers=lambda name: books, amend_after=2)
+
+
+async def test_after_two_lies_a_step_is_as_the_books_say_and_marked() -> None:
+    checks, asked = amending(), Asked(LIE)
+    async with dreaming(asked, checks) as session:
+        step = await session.step("take egg")
+        again = await session.step("take egg")
+    assert step.state.elements == {"at": "kitchen", "egg": "held", "hat": "here"}
+    assert (step.samples, step.outcome, step.reward, step.reasoning) == (2, "running", 0.0, "")
+    assert step.trust is not None
+    assert step.trust.amended
+    assert [found.rule for found in step.trust.rejected] == ["stays", "stays"]
+    assert (again.samples, len(asked.requests)) == (2, 4)
+    assert (checks.count.figures.amended, checks.count.figures.contradictions_after) == (2, 0)
+
+
+async def test_what_the_books_do_not_decide_is_not_amended() -> None:
+    checks = amending()
+    async with dreaming(Asked(LIE), checks) as session:
+        with pytest.raises(ConsistencyError):
+            await session.step("unknown")
+    assert checks.count.figures.amended == 0
+
+
+async def test_a_step_that_is_sampled_well_in_time_is_the_models_own() -> None:
+    async with dreaming(Asked(LIE, TAKEN), amending()) as session:
+        step = await session.step("take egg")
+    assert step.trust is not None
+    assert (step.reasoning, step.trust.amended) == ("so it is", False)
 
 
 async def test_a_contradiction_that_is_only_flagged_is_kept_and_marked() -> None:

@@ -84,7 +84,7 @@ class GoldPolicy:
 
     def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
         """Someone who follows the path and fails with PolicyError when it ends too early."""
-        return _Guide(task, self._gold_path, _dice(seed), self._kept)
+        return Guide(task, self._gold_path, _dice(seed), self._kept)
 
 
 class RandomPolicy:
@@ -122,7 +122,7 @@ class MixedPolicy:
     def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
         """Someone who takes detours."""
         dice = _dice(seed)
-        return _Stroller(_Guide(task, self._gold_path, dice, self._kept), dice, self._detours, self._share)
+        return _Stroller(Guide(task, self._gold_path, dice, self._kept), dice, self._detours, self._share)
 
 
 class MistakenPolicy:
@@ -153,7 +153,7 @@ class MistakenPolicy:
         """Someone who makes mistakes."""
         dice = _dice(seed)
         return _Blunderer(
-            _Guide(task, self._gold_path, dice, self._kept), dice, self._vocabulary, self._mistakes, self._share
+            Guide(task, self._gold_path, dice, self._kept), dice, self._vocabulary, self._mistakes, self._share
         )
 
 
@@ -187,7 +187,7 @@ class RestlessPolicy:
         return _Fidget(_dice(seed), self._vocabulary, self._mistakes, self._again, self._share, self._rare)
 
 
-class _Guide:
+class Guide:
     """Knows the gold path, and where on it we are."""
 
     __slots__ = ("_dice", "_gold_path", "_kept", "_path", "_task")
@@ -229,7 +229,7 @@ class _Wanderer:
 class _Stroller:
     __slots__ = ("_chance", "_detours", "_dice", "_guide", "_way_back")
 
-    def __init__(self, guide: _Guide, dice: random.Random, detours: Detours, chance: float) -> None:
+    def __init__(self, guide: Guide, dice: random.Random, detours: Detours, chance: float) -> None:
         self._guide = guide
         self._dice = dice
         self._detours = detours
@@ -257,7 +257,7 @@ class _Blunderer:
     __slots__ = ("_chance", "_dice", "_guide", "_last", "_mistakes", "_names", "_seen", "_vocabulary")
 
     def __init__(
-        self, guide: _Guide, dice: random.Random, vocabulary: Vocabulary, mistakes: Mistakes, chance: float
+        self, guide: Guide, dice: random.Random, vocabulary: Vocabulary, mistakes: Mistakes, chance: float
     ) -> None:
         self._mistakes = mistakes
         self._guide = guide

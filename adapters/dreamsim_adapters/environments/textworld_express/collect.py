@@ -19,7 +19,7 @@ from dreamsim_adapters.environments.collecting import (
 )
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 from dreamsim_adapters.environments.textworld_express.games import DEFAULT_MIX, STEP_LIMIT, GameSpec
-from dreamsim_adapters.environments.textworld_express.policies import POLICIES, offline_policy
+from dreamsim_adapters.environments.textworld_express.policies import COLLECTED, POLICIES, offline_policy
 from dreamsim_adapters.environments.textworld_express.teacher import annotate
 
 
@@ -31,7 +31,7 @@ class CollectSettings(Collection):
     """The games, in turn."""
     tasks: int = 100
     """Number of tasks."""
-    policies: tuple[str, ...] = POLICIES
+    policies: tuple[str, ...] = COLLECTED
     """Which of `POLICIES`."""
     max_steps: int = STEP_LIMIT
     """Longer episodes are truncated."""

@@ -14,8 +14,10 @@ from dreamsim.experience.ledger import broken, facts_of
 from dreamsim.experience.ledger_rules import RULES as RULES_OF_ALL
 from dreamsim.experience.parse import AnswerRules
 from dreamsim.records.episode import StepOutcome, Transition
+from dreamsim.records.state import State
 from dreamsim.records.task import Task
 from dreamsim.records.trust import Contradiction
+from dreamsim_adapters.environments.textworld_express.amend import amended
 from dreamsim_adapters.environments.textworld_express.belongings import BELONGINGS, Belongings
 from dreamsim_adapters.environments.textworld_express.books import TextWorldExpressBooks
 from dreamsim_adapters.environments.textworld_express.goals import outcome
@@ -71,6 +73,11 @@ class TextWorldExpressLedgerSession:
     def outcome(self, transition: Transition) -> StepOutcome | None:
         """What `transition` leads to; None where the books do not decide it."""
         return outcome(self._books, Step.of(transition))
+
+    def amended(self, transition: Transition) -> State | None:
+        """The state after the action of `transition`, where the books decide it."""
+        elements = amended(self._books, Step.of(transition))
+        return None if elements is None else State.from_elements(elements)
 
     def see(self, transition: Transition) -> None:
         """Enter `transition`."""

@@ -21,15 +21,18 @@ from dreamsim_adapters.environments.offline_policies import (
     RandomPolicy,
     RestlessPolicy,
 )
+from dreamsim_adapters.environments.textworld_express.careless import CarelessPolicy
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
+from dreamsim_adapters.environments.textworld_express.foretell import OPPOSITE
 from dreamsim_adapters.environments.textworld_express.mistakes import mistake
 
-OPPOSITE: Final = {"north": "south", "south": "north", "east": "west", "west": "east"}
 LOOK: Final = "look around"
 KEPT_LOOKS: Final = 0.3
 """Share of a gold path's `look around` that is played."""
-POLICIES: Final = ("gold", "random", "mixed", "mistaken", "restless")
-"""Names of the policies that experience is collected with."""
+COLLECTED: Final = ("gold", "random", "mixed", "mistaken", "restless")
+"""Names of the policies that experience is collected with unless others are asked for."""
+POLICIES: Final = (*COLLECTED, "careless")
+"""Names of all policies without a model."""
 
 
 def offline_policy(name: str, environment: TextWorldExpressEnvironment) -> Policy:
@@ -49,6 +52,8 @@ def offline_policy(name: str, environment: TextWorldExpressEnvironment) -> Polic
         return MistakenPolicy(path, words, mistake, kept=without_looks)
     if name == "restless":
         return RestlessPolicy(words, mistake)
+    if name == "careless":
+        return CarelessPolicy(path, kept=without_looks)
     raise ConfigurationError(f"there is no policy {name!r} to collect with; there are {', '.join(POLICIES)}")
 
 
