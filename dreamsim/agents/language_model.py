@@ -15,6 +15,7 @@ punished, and a trained policy learns to write nothing wherever it would lose.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.records.completion import Completion, Decision, GenerationRequest, Sampling, empty_ids
+from dreamsim.records.growing import GrowingIds
 from dreamsim.records.state import NO_ACTION, State, StateMemory, changes
 from dreamsim.records.task import Task
 from dreamsim.records.text import ACTION, END, STATE, TASK, joined, plain
@@ -60,30 +62,31 @@ class PolicySettings:
 class PolicyPrompt:
     """The prompt of one episode as token ids. Trainers build their samples with it, too."""
 
-    __slots__ = ("_memory", "_parts", "_settings", "_steps", "_task", "_tokenizer")
+    __slots__ = ("_ids", "_memory", "_past", "_settings", "_shown", "_tag", "_tokenizer")
 
     def __init__(self, tokenizer: Tokenizer, settings: PolicySettings, task: Task) -> None:
         self._tokenizer = tokenizer
         self._settings = settings
         self._memory = StateMemory(task.first_state)
-        self._task = tokenizer.encode(f"{TASK} {plain(task.instruction)}")
-        first = tokenizer.encode(_state_segment(task.first_state.lines))
-        self._parts: list[NDArray[np.int32]] = [first] if settings.window is None else []
-        self._steps: list[NDArray[np.int32]] = []
+        self._tag = tokenizer.encode(f"\n{ACTION} ") if settings.begin_action else empty_ids()
+        parts = [settings.head, tokenizer.encode(f"{TASK} {plain(task.instruction)}")]
+        if settings.window is None:
+            parts += [tokenizer.encode(_state_segment(task.first_state.lines)), self._tag]
+        self._ids = GrowingIds(parts)
+        """What comes first; in the growing layout everything, so that every prompt is a view of one array."""
+        self._past = 0
+        self._shown: deque[NDArray[np.int32]] = deque(maxlen=settings.window or 0)
 
     def ask(self, admissible: Sequence[str] = ()) -> NDArray[np.int32]:
-        """The ids that ask for the next action, shape [n]. Does not change the prompt."""
+        """The ids that ask for the next action, shape [n], not to be written to. Does not change the prompt."""
         settings = self._settings
-        parts = [settings.head, self._task, *self._parts]
-        if settings.window is not None:
-            parts += self._steps[len(self._steps) - settings.window :] if settings.window else []
-            text = f"\nStep {len(self._steps) + 1}. The state now:{_state_segment(self._memory.current.lines)}"
-            if settings.show_admissible and admissible:
-                text += "\nPossible actions: " + "; ".join(plain(action) for action in admissible)
-            parts.append(self._tokenizer.encode(text))
-        if settings.begin_action:
-            parts.append(self._tokenizer.encode(f"\n{ACTION} "))
-        return np.concatenate([*parts, settings.tail])
+        if settings.window is None:
+            grown = self._ids.view()
+            return np.concatenate([grown, settings.tail]) if len(settings.tail) else grown
+        text = f"\nStep {self._past + 1}. The state now:{_state_segment(self._memory.current.lines)}"
+        if settings.show_admissible and admissible:
+            text += "\nPossible actions: " + "; ".join(plain(action) for action in admissible)
+        return np.concatenate([self._ids.view(), *self._shown, self._tokenizer.encode(text), self._tag, settings.tail])
 
     def answer(self, action: str) -> NDArray[np.int32]:
         """The ids of deciding on `action` without a thought, as a demonstration for training."""
@@ -94,12 +97,12 @@ class PolicyPrompt:
         """Add a step: what was decided (the generated ids, where there are any) and the state it led to."""
         changed = changes(self._memory, after)
         self._memory.see(after)
-        seen = self._tokenizer.encode(_state_segment(changed))
+        self._past += 1
         if self._settings.window is None:
-            tag = self._tokenizer.encode(f"\n{ACTION} ") if self._settings.begin_action else empty_ids()
-            self._parts += [tag, self.answer(action) if answer is None else answer, seen]
-        else:
-            self._steps.append(self._tokenizer.encode(f"\n{ACTION} {plain(action)}{_state_segment(changed)}"))
+            seen = self._tokenizer.encode(_state_segment(changed))
+            self._ids.append(self.answer(action) if answer is None else answer, seen, self._tag)
+        elif self._settings.window:
+            self._shown.append(self._tokenizer.encode(f"\n{ACTION} {plain(action)}{_state_segment(changed)}"))
 
 
 def _state_segment(lines: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
 SCENE = "at"
 RESULT = "result"
@@ -35,24 +35,49 @@ LONGEST_KEPT = 200
 """Characters of the longest line remembered, which bounds memory."""
 
 
+class _Element(NamedTuple):
+    """What a line says."""
+
+    key: str
+    value: str
+    line: str
+    """The line, normalised: the same object for all that say the same, so that a state costs references alone."""
+
+
+class _Elements(dict[str, _Element]):
+    """What lines say, by line; forgotten all at once when there are too many, because most come again at once."""
+
+    def __missing__(self, line: str) -> _Element:
+        element = _read(line)
+        if len(line) <= LONGEST_KEPT:
+            if len(self) >= SPLITS_KEPT:
+                self.clear()
+            self[line] = element
+        return element
+
+
 def split_line(line: str) -> tuple[str, str]:
     """Split one element line into key and value; a bare line is its own key with an empty value.
 
     A leading `[id]` (an element id, as web states have) is the key alone, so that its text may change.
     """
-    return _split_kept(line) if len(line) <= LONGEST_KEPT else _split(line)
+    key, value, _ = _ELEMENTS[line]
+    return key, value
 
 
-def _split(line: str) -> tuple[str, str]:
+def _read(line: str) -> _Element:
     text = " ".join(line.split())
     if text.startswith("[") and "]" in text:
         key, _, value = text.partition("]")
-        return key + "]", value.strip()
-    key, colon, value = text.partition(":")
-    return (key.strip(), value.strip()) if colon else (text, "")
+        key, value = key + "]", value.strip()
+    else:
+        key, colon, value = text.partition(":")
+        key, value = (key.strip(), value.strip()) if colon else (text, "")
+    clean = join_line(key, value)
+    return _Element(key, value, line if line == clean else _ELEMENTS[clean].line)
 
 
-_split_kept = lru_cache(maxsize=SPLITS_KEPT)(_split)
+_ELEMENTS = _Elements()
 
 
 def join_line(key: str, value: str) -> str:
@@ -72,14 +97,9 @@ class State:
     @classmethod
     def of(cls, lines: Iterable[str]) -> State:
         """Normalise lines: white space collapsed, empty lines dropped, the last line of a key wins."""
-        elements: dict[str, str] = {}
-        for line in lines:
-            key, value = split_line(line)
-            if value == GONE:
-                elements.pop(key, None)
-            elif key or value:
-                elements[key] = value
-        return cls.from_elements(elements)
+        known: dict[str, str] = {}
+        _enter(known, map(_ELEMENTS.__getitem__, lines))
+        return cls(lines=tuple(known.values()))
 
     @classmethod
     def from_elements(cls, elements: Mapping[str, str]) -> State:
@@ -89,7 +109,7 @@ class State:
     @property
     def elements(self) -> dict[str, str]:
         """Key -> value, in order."""
-        return dict(map(split_line, self.lines))
+        return {key: value for key, value, _ in map(_ELEMENTS.__getitem__, self.lines)}
 
     @property
     def scene(self) -> str | None:
@@ -114,42 +134,52 @@ class State:
 class StateMemory:
     """What is known from the states seen so far: the base that changes are written against."""
 
-    __slots__ = ("_current", "_scenes")
+    __slots__ = ("_current", "_scene", "_scenes")
 
     def __init__(self, first: State) -> None:
         self._current = first
-        self._scenes: dict[str | None, State] = {first.scene: first}
+        self._scene = first.scene
+        self._scenes: dict[str | None, State] = {self._scene: first}
 
     @property
     def current(self) -> State:
         """The last state seen."""
         return self._current
 
+    @property
+    def scene(self) -> str | None:
+        """The scene of the last state seen."""
+        return self._scene
+
     def base(self, scene: str | None) -> dict[str, str]:
         """Elements expected in `scene` before anything is said of it: what was last seen there, plus what is held."""
-        current = self._current.elements
-        if scene == current.get(SCENE):
-            known = dict(current)
+        return {element.key: element.value for element in self.expected(scene)}
+
+    def expected(self, scene: str | None) -> list[_Element]:
+        """The same, as what the lines say, the scene first."""
+        current = self._current.lines
+        if scene == self._scene:
+            known = [one for one in map(_ELEMENTS.__getitem__, current) if one[0] != RESULT and one[0] != SCENE]
         else:
             remembered = self._scenes.get(scene)
-            known = {} if remembered is None else remembered.elements
-            known = {key: value for key, value in known.items() if not is_held(value)}
-            for key, value in current.items():
-                if is_held(value):
-                    known[key] = value
-        known.pop(RESULT, None)
-        known.pop(SCENE, None)  # not carried along, even in a scene called `held`
-        return known if scene is None else {SCENE: scene, **known}
+            there = () if remembered is None else remembered.lines
+            kept = {one.key: one for one in map(_ELEMENTS.__getitem__, there) if not is_held(one.value)}
+            kept |= {one.key: one for one in map(_ELEMENTS.__getitem__, current) if is_held(one.value)}
+            kept.pop(RESULT, None)
+            kept.pop(SCENE, None)  # not carried along, even in a scene called `held`
+            known = list(kept.values())
+        return known if scene is None else [_ELEMENTS[join_line(SCENE, scene)], *known]
 
     def left(self, scene: str | None) -> dict[str, str]:
         """Elements of `scene` as it was last seen; none of one that was not."""
         remembered = self._scenes.get(scene)
-        return {} if remembered is None else dict(remembered.elements)
+        return {} if remembered is None else remembered.elements
 
     def see(self, state: State) -> None:
         """Remember `state` as the current one."""
         self._current = state
-        self._scenes[state.scene] = state
+        self._scene = scene = state.scene
+        self._scenes[scene] = state
 
 
 def after_nothing(state: State) -> State:
@@ -167,27 +197,30 @@ def changes(memory: StateMemory, after: State) -> tuple[str, ...]:
 
     Returns an empty tuple when nothing changed.
     """
-    target = after.elements
-    scene = target.get(SCENE)
-    base = memory.base(scene)
+    target = {key: line for key, _, line in map(_ELEMENTS.__getitem__, after.lines)}
+    scene = None if SCENE not in target else _ELEMENTS[target[SCENE]].value
+    base = {key: line for key, _, line in memory.expected(scene)}
     lines: list[str] = []
-    if scene != memory.current.scene:
+    if scene != memory.scene:
         lines.append(join_line(SCENE, GONE if scene is None else scene))
     lines += [join_line(key, GONE) for key in base if key not in target]
-    lines += [join_line(key, value) for key, value in target.items() if key != SCENE and base.get(key) != value]
+    lines += [line for key, line in target.items() if base.get(key) != line and key != SCENE]
     return tuple(lines)
 
 
 def apply_changes(memory: StateMemory, lines: Iterable[str]) -> State:
     """The state that `lines` describe, seen from `memory`. Does not change `memory`."""
-    pairs = [split_line(line) for line in lines]
-    scene = next((value for key, value in pairs if key == SCENE), memory.current.scene)
-    elements = memory.base(None if scene == GONE else scene)
-    for key, value in pairs:
-        if key == SCENE:
-            continue
+    said = [_ELEMENTS[line] for line in lines]
+    scene = next((value for key, value, _ in said if key == SCENE), memory.scene)
+    known = {key: line for key, _, line in memory.expected(None if scene == GONE else scene)}
+    _enter(known, [one for one in said if one.key != SCENE])
+    return State(lines=tuple(filter(None, known.values())))
+
+
+def _enter(known: dict[str, str], said: Iterable[_Element]) -> None:
+    """Enter what is said into `known`, lines by their keys."""
+    for key, value, line in said:
         if value == GONE:
-            elements.pop(key, None)
-        elif key or value:
-            elements[key] = value
-    return State.from_elements(elements)
+            known.pop(key, None)
+        elif line:
+            known[key] = line

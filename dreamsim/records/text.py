@@ -31,4 +31,5 @@ def joined(lines: Iterable[str]) -> str:
 
 def plain(text: str) -> str:
     """White space collapsed and tags taken apart, so that data cannot imitate the layout."""
-    return _TAG.sub(r"\1", " ".join(text.split()))
+    clean = " ".join(text.split())
+    return _TAG.sub(r"\1", clean) if "<" in clean else clean

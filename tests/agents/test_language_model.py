@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings, parse_decision
+from dreamsim.agents.language_model import LanguageModelPolicy, PolicyPrompt, PolicySettings, parse_decision
 from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
 from dreamsim.records.completion import GenerationRequest
 from dreamsim.records.state import State, after_nothing
@@ -86,3 +86,20 @@ async def test_what_held_no_action_stays_in_a_growing_prompt_as_it_was_written()
 @pytest.mark.parametrize("written", ["<action> ", "<action> \n<end>", "no tag", "<action> " + "x" * 400])
 def test_what_is_no_action_is_told_by_an_empty_one(written: str) -> None:
     assert parse_decision(written, PolicySettings())[1] == ""
+
+
+def test_a_prompt_that_was_given_stays_as_it_was_while_the_next_ones_grow() -> None:
+    prompt = PolicyPrompt(TOKENIZER, PolicySettings(window=None, begin_action=True), TASK)
+    given, kept = [], []
+    for step in range(12):
+        given.append(prompt.ask())
+        kept.append(given[-1].copy())
+        prompt.append(f"do {step}", State.of([f"step: {step}"]), TOKENIZER.encode(f"do {step}<end>"))
+    assert all(np.array_equal(one, before) for one, before in zip(given, kept, strict=True))
+    assert np.array_equal(given[-1][: len(given[0])], given[0])
+
+
+def test_a_prompt_that_was_given_cannot_be_written_to() -> None:
+    asked = PolicyPrompt(TOKENIZER, PolicySettings(window=None), TASK).ask()
+    with pytest.raises(ValueError, match="read-only"):
+        asked[0] = 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Json
 from tokenizers import decoders, models, pre_tokenizers
 
+from dreamsim.cli.tasks import DATA
 from dreamsim.engines.tokenizers import FastTokenizer, chat_frame, load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.text import TAGS
@@ -77,6 +79,19 @@ def test_text_that_is_no_unicode_is_still_encoded(tokenizer: FastTokenizer) -> N
 def test_nothing_is_cut_or_padded_whatever_the_file_says(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(checkpoint(tmp_path, length=5))
     assert [len(tokenizer.encode("x" * length)) for length in (2, 50)] == [2, 50]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> FastTokenizer:
+    loaded = load_tokenizer(DATA / "experience")
+    assert isinstance(loaded, FastTokenizer)
+    return loaded
+
+
+@given(st.lists(st.integers(0, 1100), max_size=12))
+def test_ids_decode_as_the_library_decodes_them(shipped: FastTokenizer, ids: list[int]) -> None:
+    library = Json.from_file(str(DATA / "experience" / "tokenizer.json"))
+    assert shipped.decode(np.array(ids, dtype=np.int32)) == library.decode(ids, skip_special_tokens=False)
 
 
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

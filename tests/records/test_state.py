@@ -66,3 +66,8 @@ def test_what_is_held_travels_along() -> None:
 def test_a_result_is_never_carried_over() -> None:
     memory = StateMemory(State.of(["box: open", "result: You open the box."]))
     assert apply_changes(memory, ["box: closed"]).lines == ("box: closed",)
+
+
+def test_states_that_say_the_same_share_their_lines() -> None:
+    one, other = State.of(["box:  open", "at: hall"]), State.of(["at:hall ", "box: open"])
+    assert {id(line) for line in one.lines} == {id(line) for line in other.lines}

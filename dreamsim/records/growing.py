@@ -1,0 +1,46 @@
+"""Token ids that only grow: one array instead of a list of pieces and a new array for every prompt.
+
+In: pieces, one after the other. Out: what there is so far, as a view.
+Always: what was handed out never changes: later pieces are written behind it, or into a larger array; views cannot be
+written to. Together the arrays hold at most four times the ids there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class GrowingIds:
+    """Token ids, shape [n], and where the pieces end that they were made of."""
+
+    __slots__ = ("_ids", "_length")
+
+    def __init__(self, pieces: Sequence[NDArray[np.int32]]) -> None:
+        """Begin with `pieces`."""
+        self._ids: NDArray[np.int32] = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
+        self._length = len(self._ids)
+
+    def __len__(self) -> int:
+        """Ids so far."""
+        return self._length
+
+    def append(self, *pieces: NDArray[np.int32]) -> None:
+        """Write `pieces` behind what there is."""
+        begin = self._length
+        self._length = end = begin + sum(map(len, pieces))
+        if end > len(self._ids):
+            larger = np.empty(2 * end, dtype=np.int32)
+            larger[:begin] = self._ids[:begin]
+            self._ids = larger
+        for piece in pieces:
+            self._ids[begin : begin + len(piece)] = piece
+            begin += len(piece)
+
+    def view(self, begin: int = 0, end: int | None = None) -> NDArray[np.int32]:
+        """Ids from `begin` to `end`, to the last one if left out; not to be written to."""
+        ids = self._ids[begin : self._length if end is None else end]
+        ids.flags.writeable = False
+        return ids
