@@ -88,6 +88,7 @@ class Simulator:
         episode_seconds: float | None = None,
         finished: Container[str] = (),
         generation: int = 1,
+        world_size: int = 1,
         failures: FailurePolicy = RECORD,
         buffer: int = 256,
         stuck_seconds: float = STUCK_SECONDS,
@@ -111,6 +112,7 @@ class Simulator:
             episode_seconds: most time for the steps of one episode; None is no limit.
             finished: ids of episodes not to run again, when resuming.
             generation: of dreamed episodes: 1 + the greatest generation of what their model was trained on.
+            world_size: so many consecutive repeats of a task share the environment's seed.
             failures: what is done about episodes that fail.
             buffer: finished episodes that may wait for the consumer before admission is held.
             stuck_seconds: an episode that waits this long for one thing is named in `Snapshot.stuck`.
@@ -137,7 +139,12 @@ class Simulator:
         self._engines = tuple(engine for engine in engines if isinstance(engine, LoadTelling))
         self._requeue = requeue
         self._settings = RolloutSettings(
-            run=run, seed=seed, max_steps=max_steps, episode_seconds=episode_seconds, generation=generation
+            run=run,
+            seed=seed,
+            max_steps=max_steps,
+            episode_seconds=episode_seconds,
+            generation=generation,
+            world_size=world_size,
         )
         self._environment = environment
         self._policy = policy

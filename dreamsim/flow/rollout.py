@@ -59,12 +59,17 @@ class RolloutSettings:
     """Most time for the steps of one episode; None is no limit."""
     generation: int = 1
     """Of dreamed episodes: 1 + the greatest generation of what the experience model was trained on."""
+    world_size: int = 1
+    """So many consecutive repeats of a task share the environment's seed: the attempts of a group meet one world, as
+    far as their actions agree, and each group another one."""
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise ConfigurationError("max_steps must be at least 1: an episode without a step says nothing")
         if self.episode_seconds is not None and self.episode_seconds <= 0:
             raise ConfigurationError("episode_seconds must be positive; leave it out for no limit")
+        if self.world_size < 1:
+            raise ConfigurationError("world_size must be at least 1: each episode has a world")
         if self.generation < 1:
             raise ConfigurationError("generation must be at least 1: 0 is what really happened")
 
@@ -188,10 +193,11 @@ class Rollout:
     ) -> None:
         settings, task = self.settings, assignment.task
         seed, id = seed_of(settings.seed, task.key, assignment.repeat), live.id
+        world = seed_of(settings.seed, task.key, assignment.repeat // settings.world_size)
         if attempt:
             # The same draws could fail the same way, and what the last try left behind may still bear its name.
-            seed, id = seed_of(seed, "attempt", attempt), f"{id}.{attempt}"
-        opened = self._environment.session(task, episode_id=id, seed=seed_of(seed, "environment"))
+            seed, world, id = seed_of(seed, "attempt", attempt), seed_of(world, "attempt", attempt), f"{id}.{attempt}"
+        opened = self._environment.session(task, episode_id=id, seed=seed_of(world, "environment"))
         async with opened as session:
             actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
             if settings.episode_seconds is not None:

@@ -234,6 +234,7 @@ class Training:
             stuck_seconds=settings.stall_s,
             finished=known,
             generation=self._parts.generation,
+            world_size=settings.group_size,
             failures=settings.failures,
             telemetry=self.telemetry,
             engines=self._parts.engines if source == "dreamed" else (),

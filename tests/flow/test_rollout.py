@@ -13,7 +13,7 @@ import pytest
 
 from dreamsim.errors import ConfigurationError, DreamsimError, EngineError
 from dreamsim.flow.rollout import Rollout, RolloutSettings
-from dreamsim.protocols import Assignment, Environment, EpisodeSession, Policy
+from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, Source, Transition
 from dreamsim.records.state import NO_ACTION, State
@@ -304,3 +304,30 @@ async def test_a_decision_without_an_action_wastes_its_step_and_the_environment_
     assert (first.action, first.reward) == (NO_ACTION, 0)
     assert first.state.elements == {**TASK.first_state.elements, "result": "no action"}
     assert telemetry.counters["wasted_steps"] == len(GOLD)
+
+
+@pytest.mark.parametrize(("world_size", "worlds"), [(1, 6), (3, 2), (6, 1)])
+def test_attempts_of_a_group_meet_one_world_and_decide_for_themselves(world_size: int, worlds: int) -> None:
+    seeds: dict[str, list[int]] = {"environment": [], "policy": []}
+
+    class Seen(Interrupted):
+        @asynccontextmanager
+        async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:
+            seeds["environment"].append(seed)
+            async with super().session(task, episode_id=episode_id, seed=seed) as session:
+                yield session
+
+    class Dicing(RandomPolicy):
+        def actor(self, task: Task, *, episode_id: str, seed: int) -> Actor:
+            seeds["policy"].append(seed)
+            return super().actor(task, episode_id=episode_id, seed=seed)
+
+    async def main() -> None:
+        telemetry = Telemetry()
+        settings = RolloutSettings(run="r", world_size=world_size, max_steps=2)
+        rollout = Rollout(environment=Seen(), policy=Dicing(), settings=settings, telemetry=telemetry)
+        for repeat in range(6):
+            await rollout.play(Assignment(task=TASK, repeat=repeat), telemetry.admitted(f"x{repeat}", TASK.key))
+
+    anyio.run(main)
+    assert [len(set(found)) for found in seeds.values()] == [worlds, 6]
