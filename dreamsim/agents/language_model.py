@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ from dreamsim.records.state import NO_ACTION, State, StateMemory, changes
 from dreamsim.records.task import Task
 from dreamsim.records.text import ACTION, END, STATE, TASK, joined, plain
 from dreamsim.runtime.seeds import seed_of
+
+DECISIONS_KEPT = 4096
+"""Decisions of which it is remembered what they say; those that say the same share their texts."""
+LONGEST_KEPT = 1000
+"""Characters of the longest one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,7 @@ class PolicyPrompt:
         parts = [settings.head, tokenizer.encode(f"{TASK} {plain(task.instruction)}")]
         if settings.window is None:
             parts += [tokenizer.encode(_state_segment(task.first_state.lines)), self._tag]
-        self._ids = GrowingIds(parts)
+        self._ids = GrowingIds(parts, growth=2.0)
         """What comes first; in the growing layout everything, so that every prompt is a view of one array."""
         self._past = 0
         self._shown: deque[NDArray[np.int32]] = deque(maxlen=settings.window or 0)
@@ -128,6 +134,7 @@ class LanguageModelPolicy:
         self._tokenizer = tokenizer
         self._settings = settings
         self._sampling = sampling_of(tokenizer, settings)
+        self._read = lru_cache(maxsize=DECISIONS_KEPT)(partial(parse_decision, settings=settings))
 
     @property
     def name(self) -> str:
@@ -189,7 +196,11 @@ class LanguageModelActor:
         if completion.finish_reason == "length":  # cut off, so the action may be, too
             return "", ""
         written = self._policy._tokenizer.decode(completion.token_ids)
-        return parse_decision(written, self._policy._settings)
+        return (
+            self._policy._read(written)
+            if len(written) <= LONGEST_KEPT
+            else parse_decision(written, self._policy._settings)
+        )
 
 
 def parse_decision(written: str, settings: PolicySettings) -> tuple[str, str]:

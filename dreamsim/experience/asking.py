@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -35,6 +36,12 @@ from dreamsim.runtime.seeds import seed_of
 if TYPE_CHECKING:
     from dreamsim.experience.model import ExperienceSettings
 
+ANSWERS_KEPT = 4096
+"""Answers of which it is remembered what they say: greedy ones come again in every repeat of a task, and transitions
+that say the same then share their texts."""
+LONGEST_KEPT = 4000
+"""Characters of the longest one."""
+
 Purpose = Literal["experience", "agreement"]
 Nearest = Callable[[], Awaitable[Sequence[Experience]]]
 
@@ -48,22 +55,25 @@ class Voice:
         self._settings = settings
         self._checks = checks
         end = tokenizer.encode(END)
-        self._stop_token_ids = (int(end[0]),) if len(end) == 1 else ()
+        first = Sampling(
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            stop_token_ids=(int(end[0]),) if len(end) == 1 else (),
+        )
+        warmer = max(settings.temperature, settings.retry_temperature)
+        self._sampling = first, dataclasses.replace(first, temperature=warmer)
+        self._parsed = lru_cache(maxsize=ANSWERS_KEPT)(partial(parse_answer, rules=settings.rules))
 
     async def answered(self, prompt: NDArray[np.int32], *, request_id: str, seed: int, again: bool) -> Answered:
         """One sample; `again` if it is to differ from a greedy one."""
-        settings, checks = self._settings, self._checks
+        checks = self._checks
         request = GenerationRequest(
             request_id=request_id,
             prompt_token_ids=prompt,
-            sampling=Sampling(
-                max_tokens=settings.max_tokens,
-                temperature=max(settings.temperature, settings.retry_temperature) if again else settings.temperature,
-                top_p=settings.top_p,
-                stop_token_ids=self._stop_token_ids,
-            ),
+            sampling=self._sampling[again],
             seed=seed,
-            adapter=settings.adapter,
+            adapter=self._settings.adapter,
             role="experience",
         )
         if checks.cache is None:
@@ -80,7 +90,8 @@ class Voice:
         """
         if completion.finish_reason == "length":
             raise ParseError(f"the answer is longer than {self._settings.max_tokens} tokens")
-        return parse_answer(self._tokenizer.decode(completion.token_ids), self._settings.rules)
+        written = self._tokenizer.decode(completion.token_ids)
+        return self._parsed(written) if len(written) <= LONGEST_KEPT else parse_answer(written, self._settings.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +118,8 @@ class Question:
     """The ids that ask what it leads to, shape [n]."""
     memory: StateMemory
     """What is known before."""
-    examples: tuple[Experience, ...]
-    """The experiences shown."""
+    retrieved: tuple[str, ...]
+    """Ids of the experiences shown."""
     episode_id: str
     """The episode's id."""
     step: int
@@ -188,7 +199,7 @@ class Asking:
             reward=0.0,
             outcome="running",
             samples=samples,
-            retrieved=tuple(example.id for example in question.examples),
+            retrieved=question.retrieved,
             trust=Trust(rejected=self._rejected),
         )
         return Foretold(transition=nothing, doubted=True)
@@ -263,5 +274,5 @@ class Asking:
             outcome=answer.outcome,
             reasoning=answer.reasoning,
             samples=samples,
-            retrieved=tuple(example.id for example in self._question.examples),
+            retrieved=self._question.retrieved,
         )

@@ -80,7 +80,7 @@ class Checks:
 class EpisodeChecks:
     """The checks of one episode."""
 
-    __slots__ = ("_before", "_books", "_checks", "_ledger", "_maximum_reward", "_task", "_verifier")
+    __slots__ = ("_before", "_books", "_checks", "_ledger", "_maximum_reward", "_remembers", "_task", "_verifier")
 
     def __init__(
         self,
@@ -98,10 +98,11 @@ class EpisodeChecks:
         self._maximum_reward = maximum_reward
         self._books: LedgerSession | None = None if ledger is None else ledger.open(task)
         self._before: list[Transition] = []
+        self._remembers = verifier is not None or checks.asks_reality
 
     @property
     def before(self) -> Sequence[Transition]:
-        """The episode's transitions so far."""
+        """The episode's transitions so far, where verifier or reality may be asked: nobody else needs them."""
         return self._before
 
     def contradictions(self, transition: Transition, *, first: bool) -> tuple[Contradiction, ...]:
@@ -174,7 +175,8 @@ class EpisodeChecks:
         """Go on from `transition`."""
         if self._books is not None:
             self._books.see(transition)
-        self._before.append(transition)
+        if self._remembers:
+            self._before.append(transition)
 
     def kept(self, transition: Transition) -> None:
         """Count a dreamed step that was kept."""

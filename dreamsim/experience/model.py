@@ -135,7 +135,7 @@ class ExperienceModel:
 class Dream:
     """One dreamed episode: its prompt and what is known so far."""
 
-    __slots__ = ("_checks", "_episode_id", "_examples", "_memory", "_model", "_prompt", "_seed", "_steps", "_task")
+    __slots__ = ("_checks", "_episode_id", "_memory", "_model", "_prompt", "_seed", "_shown", "_steps", "_task")
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Dream:
     ) -> None:
         self._model = model
         self._task = task
-        self._examples = examples
+        self._shown = tuple(example.id for example in examples)
         self._episode_id = episode_id
         self._seed = seed
         self._steps = 0
@@ -203,19 +203,19 @@ class Dream:
     async def _foretold(self, action: str) -> Foretold:
         model, settings = self._model, self._model._settings
         per_step = settings.layout.retrieve == "step"
-        examples = self._examples
+        examples: tuple[Experience, ...] = ()
         if per_step:
             examples = await model._retrieve(self._task, self._memory.current.lines, action)
         question = Question(
             action=action,
-            prompt=self._prompt.ask(action, examples if per_step else ()),
+            prompt=self._prompt.ask(action, examples),
             memory=self._memory,
-            examples=examples,
+            retrieved=tuple(example.id for example in examples) if per_step else self._shown,
             episode_id=self._episode_id,
             step=self._steps,
             seed=self._seed,
         )
-        foretold = await self._sampled(question, nearest=partial(self._nearest, action, examples if per_step else ()))
+        foretold = await self._sampled(question, nearest=partial(self._nearest, action, examples))
         return await self._real(foretold) if foretold.doubted else foretold
 
     async def _sampled(self, question: Question, *, nearest: Nearest) -> Foretold:

@@ -20,6 +20,10 @@ from dreamsim.records.episode import StepOutcome
 from dreamsim.records.state import GONE, RESULT, SCENE, split_line
 
 _TAG = re.compile(r"<\s*(reason|state|reward|done|end|task|action|example)\s*>", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"\s*(?:<reason>(?P<reason>[^<]*))?<state>(?P<state>[^<]*)<reward>(?P<reward>[^<]*)<done>(?P<done>[^<]*)(?:<end>|\Z)"
+)
+"""An answer as it should be, which nearly all are: it is read in one go."""
 _OUTCOMES: dict[str, StepOutcome] = {
     "no": "running",
     "running": "running",
@@ -86,6 +90,9 @@ def parse_answer(written: str, rules: AnswerRules) -> Answer:
 
 
 def _sections(written: str) -> dict[str, str]:
+    plain = _PLAIN.match(written)
+    if plain is not None:
+        return {name: text for name, text in plain.groupdict().items() if text is not None}
     sections: dict[str, str] = {}
     tags = list(_TAG.finditer(written))
     if tags and written[: tags[0].start()].strip():

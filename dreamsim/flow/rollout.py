@@ -14,7 +14,6 @@ Always:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -100,6 +99,8 @@ class Rollout:
         self._stepping = telemetry.station("environment")
         self.halt: DreamsimError | None = None
         """Why nothing more should be begun, if anything says so: an engine is dead, no later episode can succeed."""
+        self._running: LiveEpisode | None = None
+        """Whose step was begun last."""
         self.cut = False
         """Whether what is being played is to be cut off as well, once there is a reason."""
 
@@ -200,10 +201,12 @@ class Rollout:
         opened = self._environment.session(task, episode_id=id, seed=seed_of(world, "environment"))
         async with opened as session:
             actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
-            if settings.episode_seconds is not None:
-                limit.deadline = anyio.current_time() + settings.episode_seconds
-            with own_time(limit):
+            if settings.episode_seconds is None:
                 ended.append(await self._steps(session, actor, live, limit, transitions))
+            else:
+                limit.deadline = anyio.current_time() + settings.episode_seconds
+                with own_time(limit):
+                    ended.append(await self._steps(session, actor, live, limit, transitions))
             live.station = "closing"
             live.since = self._telemetry.clock.monotonic()
             limit.deadline = anyio.current_time() + CLOSING_SECONDS
@@ -223,6 +226,7 @@ class Rollout:
             live.step = step
             if gate.closed:
                 await self._paused(live, limit)
+            self._running = live
             live.station = "policy"
             live.since = entered = acting.enter()
             try:
@@ -234,7 +238,7 @@ class Rollout:
                 state = after_nothing(state)
                 transitions.append(wasted_step(state, admissible, decision))
                 telemetry.stepped(source)
-                await anyio.lowlevel.checkpoint()
+                await self._turn(live)
                 continue
             live.station = "environment"
             live.since = entered = stepping.enter()
@@ -250,15 +254,19 @@ class Rollout:
                     f"the environment gave reward {transition.reward} and score {transition.score} for a step"
                 )
             if transition.decision is None:
-                transition = dataclasses.replace(transition, decision=decision)
+                transition = transition.decided(decision)
             transitions.append(transition)
             telemetry.stepped(source)
             if transition.outcome != "running":
                 return transition.outcome
             state, admissible = transition.state, transition.admissible
-            # One turn each: parts that never wait (scripted ones) must not keep the loop to themselves.
-            await anyio.lowlevel.checkpoint()
+            await self._turn(live)
         return "truncated"
+
+    async def _turn(self, live: LiveEpisode) -> None:
+        """One turn each: parts that never wait (scripted ones) must not keep the loop to themselves."""
+        if self._running is live:  # else somebody began a step while this one was being taken, so it has waited
+            await anyio.lowlevel.checkpoint()
 
     async def _paused(self, live: LiveEpisode, limit: anyio.CancelScope) -> None:
         """Wait for the gate; the episode's time stands still."""

@@ -65,6 +65,22 @@ class Transition:
         """Whether this step ended the task."""
         return self.outcome != "running"
 
+    def decided(self, decision: Decision) -> Transition:
+        """The same, with how the policy came to the action."""
+        return Transition(  # written out, because every step comes by: `dataclasses.replace` takes three times as long
+            action=self.action,
+            state=self.state,
+            reward=self.reward,
+            outcome=self.outcome,
+            reasoning=self.reasoning,
+            admissible=self.admissible,
+            score=self.score,
+            decision=decision,
+            samples=self.samples,
+            retrieved=self.retrieved,
+            trust=self.trust,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:

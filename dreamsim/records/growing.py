@@ -2,7 +2,7 @@
 
 In: pieces, one after the other. Out: what there is so far, as a view.
 Always: what was handed out never changes: later pieces are written behind it, or into a larger array; views cannot be
-written to. Together the arrays hold at most four times the ids there are.
+written to.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 class GrowingIds:
     """Token ids, shape [n], and where the pieces end that they were made of."""
 
-    __slots__ = ("_ids", "_length")
+    __slots__ = ("_growth", "_ids", "_length")
 
-    def __init__(self, pieces: Sequence[NDArray[np.int32]]) -> None:
-        """Begin with `pieces`."""
+    def __init__(self, pieces: Sequence[NDArray[np.int32]], *, growth: float = 1.25) -> None:
+        """Begin with `pieces`. An array that is full is followed by one `growth` times as large as is needed; where
+        views are kept, so are the arrays behind them, and all of them together hold growth**2 / (growth - 1) times the
+        ids that there are, at most."""
+        self._growth = growth
         self._ids: NDArray[np.int32] = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
         self._length = len(self._ids)
 
@@ -32,7 +35,7 @@ class GrowingIds:
         begin = self._length
         self._length = end = begin + sum(map(len, pieces))
         if end > len(self._ids):
-            larger = np.empty(2 * end, dtype=np.int32)
+            larger = np.empty(int(self._growth * end), dtype=np.int32)
             larger[:begin] = self._ids[:begin]
             self._ids = larger
         for piece in pieces:
