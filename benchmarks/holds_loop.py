@@ -50,7 +50,7 @@ from dreamsim.protocols import Assignment
 from dreamsim.records.episode import Episode
 from dreamsim.records.quality import EVERYTHING
 from dreamsim.runtime.config import Settings
-from dreamsim.runtime.memory import resident_mib
+from dreamsim.runtime.memory import rare_collections, resident_mib
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.store.jsonl import import_jsonl, read_jsonl
@@ -161,10 +161,10 @@ async def run(case: Case, work: Path) -> dict[str, Any]:
                 max_steps=STEPS,
                 telemetry=telemetry,
             )
-            gc.collect()
-            if case.hold:
-                return await _held(simulator, engine, case)
-            return await _through(simulator, engine, store, case)
+            with rare_collections():  # as `dreamsim run` does
+                if case.hold:
+                    return await _held(simulator, engine, case)
+                return await _through(simulator, engine, store, case)
 
 
 async def _through(simulator: Simulator, engine: ReplayEngine, store: Store | None, case: Case) -> dict[str, Any]:

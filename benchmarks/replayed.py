@@ -165,10 +165,9 @@ class ReplayEngine:
         self.requests += 1
         ids = self._ids(episode, who, step)
         if self._hold_at is not None:
-            read, written = self._tokens.get(episode + who, (0, 0))
-            # The policy's prompts are kept with its decisions; of the experience model's only the last one is alive.
-            before = read if who == "a" else 0
-            self._tokens[episode + who] = before + len(request.prompt_token_ids), written + len(ids)
+            # The prompts of either model are one array that grows: the last one holds all before it.
+            _, written = self._tokens.get(episode + who, (0, 0))
+            self._tokens[episode + who] = len(request.prompt_token_ids), written + len(ids)
         return Completion(
             token_ids=ids,
             logprobs=self._silent[: len(ids)],
@@ -199,5 +198,5 @@ class ReplayEngine:
 
 def _place(request_id: str) -> tuple[str, int]:
     """Who asks and at which step: `...-a3-0` is the policy at step 3."""
-    mark = request_id[ID_LENGTH + 1 :].partition("-")[0]
-    return mark[0], int(mark[1:])
+    end = request_id.index("-", ID_LENGTH + 1)
+    return request_id[ID_LENGTH + 1], int(request_id[ID_LENGTH + 2 : end])

@@ -30,6 +30,7 @@ from dreamsim.records.lengths import LengthCount
 from dreamsim.runtime.boundary import CUT_OFF
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.runtime.config import Settings
+from dreamsim.runtime.memory import rare_collections
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.store.queries import Counts
@@ -149,7 +150,8 @@ class _Sitting:
                 self._set_up_s = self._clock.monotonic() - self._started
                 sink = UntilInterrupted(parts.store, self._interrupts)
                 try:
-                    await self._episodes(parts, sink)
+                    with rare_collections():
+                        await self._episodes(parts, sink)
                 finally:
                     self._dropped = sink.dropped
         except DreamsimError as error:

@@ -1,4 +1,4 @@
-"""How much memory this process holds.
+"""How much memory this process holds, and how often it looks for more to free.
 
 In: the kernel's own count. Out: MiB; what is free goes back to the system. Always: never waits on a disk: /proc is
 answered by the kernel.
@@ -7,11 +7,19 @@ answered by the kernel.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MIB = 1024 * 1024
+COLLECT_EVERY = (10_000, 20, 20)
+"""Thresholds of Python's collector while thousands of episodes are alive. By its own (700, 10, 10) the steps' records,
+which live as long as their episodes, are walked through some ten times: 13 % of the processor time of a step, and whole
+walks that hold the event loop for half a second where 16,384 episodes are alive. Episodes leave no cycles to be found;
+a few hundred objects of 2,048 did."""
 
 
 def resident_mib() -> float:
@@ -26,6 +34,24 @@ def resident_mib() -> float:
     finally:
         os.close(file)
     return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Inside, Python's collector leaves alone what is there now and looks for cycles rarely (`COLLECT_EVERY`).
+
+    For a process of one's own: the collector is the whole process'. Begins with one collection, which blocks for
+    some hundred milliseconds.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_EVERY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def return_free_memory() -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import threading
 
 import pytest
 
-from dreamsim.runtime.memory import resident_mib, return_free_memory
+from dreamsim.runtime.memory import COLLECT_EVERY, rare_collections, resident_mib, return_free_memory
 
 BLOCKS, BYTES = 4_000, 20_000
 """80 MB in pieces too small to be mapped on their own, so that freeing them leaves them with the process."""
@@ -30,3 +31,12 @@ def test_what_a_thread_freed_goes_back_to_the_system() -> None:
     left = resident_mib() - before
     assert held > 40
     assert left < held / 2
+
+
+def test_collections_are_rare_inside_and_as_before_afterwards() -> None:
+    before = gc.get_threshold()
+    with rare_collections():
+        assert gc.get_threshold() == COLLECT_EVERY
+        assert gc.get_freeze_count() > 0
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
