@@ -32,18 +32,22 @@ from benchmarks.ledger import ROOT
 from benchmarks.main_job import numbers
 from dreamsim.runtime.whole_files import write_whole
 
+MIX = ("--tasks.mix", "twc=1,coin=1,cookingworld=2")
+"""Most tasks are of the game with most to learn; all rows are measured on as many games of each kind."""
 SIZES = (
-    *("--train.groups", "48", "--train.group_size", "8", "--train.steps", "24"),
-    *("--train.evaluate_every", "6", "--train.evaluate_games", "90"),
+    *(*MIX, "--experience.temperature", "1"),
+    *("--train.groups", "24", "--train.group_size", "16", "--train.steps", "12"),
+    *("--train.evaluate_every", "4", "--train.evaluate_games", "90"),
 )
-"""What all trainings share: 24 updates of 48 tasks, each attempted 8 times."""
-HOW = {
-    "grpo": ("--train.algorithm", "grpo", "--train.learning_rate", "2e-4"),
-    "ppo": ("--train.algorithm", "ppo", "--train.learning_rate", "2e-4"),
-}
+"""What all trainings share: 12 updates of 24 tasks, each attempted 16 times."""
+THEN_REAL = ("--train.groups", "6", "--train.steps", "4", "--train.evaluate_every", "4", "--train.warmup", "0")
+"""Of the real part after a dream, which is a tenth of the real row's transitions: smaller updates, so that there are
+some."""
+HOW = {"grpo": ("--train.algorithm", "grpo"), "ppo": ("--train.algorithm", "ppo")}
 REAL = ("--train.real_share", "1")
-STORED = 4096
-"""Dreamed episodes of the weak policy that SFT and DPO learn from: 8 attempts at each of 512 tasks."""
+STORED = 4608
+"""Dreamed episodes of the weak policy that SFT and DPO learn from, as many as a training plays: 16 attempts at each of
+288 tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +157,8 @@ def finish(bench: Bench, name: str, seed: int) -> None:
     model = () if policy is None else ("--policy.model", str(policy))
     dreamsim(
         bench,
-        *(
-            "evaluate",
-            "--games",
-            str(bench.games),
-            "--seeds",
-            str(seed),
-            "--store",
-            str(bench.work / "measured.sqlite"),
-        ),
-        *("--json", str(measured), *policy_settings(bench), *model),
+        *("evaluate", "--games", str(bench.games), "--seeds", str(seed)),
+        *("--store", str(bench.work / "measured.sqlite"), "--json", str(measured), *policy_settings(bench), *model),
     )
     found = json.loads(measured.read_text(encoding="utf-8"))
     told = {
@@ -223,7 +219,7 @@ def dream_then_real(bench: Bench, row: Row, name: str, seed: int) -> tuple[Path,
             finish(bench, needed, seed)
     told = json.loads(bench.result(f"{row.algorithm}_real", seed).read_text(encoding="utf-8"))
     dreamed = json.loads(bench.result(before, seed).read_text(encoding="utf-8"))
-    budget = ("--train.max_real_transitions", str(told["real"] // 10), "--train.real_share", "1")
+    budget = ("--train.max_real_transitions", str(told["real"] // 10), "--train.real_share", "1", *THEN_REAL)
     dream_policy = bench.directory(before, seed) / "last"
     policy, counts = trained(bench, bench.directory(name, seed), row, seed, budget, policy=dream_policy)
     for key in ("dreamed", "evaluation", "wall_s"):
@@ -236,8 +232,9 @@ def from_store(bench: Bench, algorithm: str, seed: int) -> tuple[Path, dict[str,
     stored = bench.work / f"stored-{seed}"
     if not (stored / "summary.json").exists():
         shutil.rmtree(stored, ignore_errors=True)
-        tasks = ("--run.episodes", str(STORED), "--tasks.count", str(STORED // 8))
-        dreamsim(bench, "run", "--run.directory", str(stored), "--run.seed", str(seed), *tasks, *bench.settings)
+        tasks = ("--run.episodes", str(STORED), "--tasks.count", str(STORED // 16), *MIX)
+        how = ("--run.directory", str(stored), "--run.seed", str(seed), "--experience.temperature", "1")
+        dreamsim(bench, "run", *how, *tasks, *bench.settings)
     output = bench.directory(algorithm, seed)
     begun = time.monotonic()
     if not (output / "dreamsim.json").exists():

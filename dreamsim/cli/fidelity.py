@@ -130,7 +130,7 @@ def _check(given: argparse.Namespace, settings: Settings, episodes: Path | None)
     for name, least in (("drift", 1), ("passes", 1), ("returns", 0), ("at_once", 1)):
         if getattr(given, name) < least:
             raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}")
-    if given.passes > 1 and settings.experience.temperature == 0:
+    if given.passes > 1 and not settings.experience.temperature:
         raise ConfigurationError(
             "--passes asks for several samples of a step, but a greedy model gives the same one again: "
             "set experience.temperature above 0, or leave --passes out"

@@ -249,7 +249,7 @@ def experience_settings(role: ExperienceSection, prepared: Prepared) -> Experien
         layout=layout,
         rules=AnswerRules(reasoning_required=reasoning),
         max_tokens=_first(role.max_tokens, trained, "max_tokens", 1024),
-        temperature=role.temperature,
+        temperature=role.temperature or 0.0,
         retry_temperature=role.retry_temperature,
         top_p=role.top_p,
         samples=role.samples,

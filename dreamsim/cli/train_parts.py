@@ -142,7 +142,10 @@ async def assembled_training(
 
 
 def learned_from(settings: Settings) -> Settings:
-    """The same settings with the tasks that may be learned from: those of the train fold.
+    """The same settings with the tasks that may be learned from, those of the train fold, and with worlds that differ.
+
+    A greedy experience model dreams the most likely world wherever something is open (what lies in a fridge, what a
+    recipe asks for), and a policy learns that one.
 
     Raises:
         ConfigurationError: tasks of another fold are asked for.
@@ -150,7 +153,10 @@ def learned_from(settings: Settings) -> Settings:
     if settings.tasks.fold not in ("any", "train"):
         raise ConfigurationError(f"tasks.fold = {settings.tasks.fold}: training is on tasks of the train fold")
     tasks = settings.tasks.model_copy(update={"fold": "train"})
-    return settings.model_copy(update={"tasks": tasks})
+    experience = settings.experience
+    if experience.temperature is None:
+        experience = experience.model_copy(update={"temperature": 1.0})
+    return settings.model_copy(update={"tasks": tasks, "experience": experience})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

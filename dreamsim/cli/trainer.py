@@ -30,7 +30,7 @@ SMALL = 50_000_000
 """Weights below which a model is small, and takes larger steps."""
 TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template", "spiece")
 """How the names of a tokenizer's files begin."""
-RATE_SMALL, RATE_LORA, RATE = 5e-5, 1e-5, 1e-6
+RATE_SMALL, RATE_LORA, RATE = 5e-4, 1e-5, 1e-6
 
 
 class MadeTrainer(Trainer, LogprobScorer, Protocol):
@@ -85,12 +85,11 @@ def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
     from dreamsim_trainers.optimisation import OptimiserSettings
 
     train = settings.train
-    minibatches = 4 if train.algorithm == "ppo" else 1
     return OptimiserSettings(
         learning_rate=train.learning_rate or _rate(settings, model),
         warmup_updates=train.warmup,
         epochs=train.epochs,
-        minibatches=train.minibatches or minibatches,
+        minibatches=train.minibatches,
         target_kl=train.target_kl,
         micro_tokens=train.micro_tokens,
         mixed_precision=train.mixed_precision,

@@ -210,7 +210,9 @@ class ExperienceSection(RoleSection):
     """The experience model that dreams the environment."""
 
     require_token_ids: bool = setting(False, "refuse a server that gives no token ids; no: tokenize its text here")
-    temperature: float = setting(0.0, "of the first answer; 0 is greedy", ge=0, le=10)
+    temperature: OptionalFloat = setting(
+        None, "of the first answer; 0 is greedy; default: 0, in a training 1: many worlds", ge=0, le=10
+    )
     retry_temperature: float = setting(1.0, "of further answers, when one could not be kept", ge=0, le=10)
     max_tokens: OptionalInt = setting(None, "longest answer; default: as trained, else 1024", unit="tokens", ge=1)
     samples: int = setting(10, "most answers asked for one step before the episode fails", unit="answers", ge=1)

@@ -17,22 +17,22 @@ class TrainSection(Section):
     """Training the policy: `dreamsim train` (docs/training.md)."""
 
     algorithm: Literal["grpo", "ppo"] = setting("grpo", "how it learns")
-    steps: int = setting(60, "updates to make", unit="updates", ge=1)
-    group_size: int = setting(8, "attempts at one task, compared with each other", unit="episodes", ge=1)
+    steps: int = setting(20, "updates to make", unit="updates", ge=1)
+    group_size: int = setting(16, "attempts at one task, compared with each other", unit="episodes", ge=1)
     minimum_group: OptionalInt = setting(
         None, "episodes without an error that a group needs to be learned from; default: 2 for grpo, 1 for ppo", ge=1
     )
     group_deadline_s: OptionalFloat = setting(
         None, "time from a group's first finished episode after which the others are not waited for", unit="s", gt=0
     )
-    groups: int = setting(12, "tasks an update learns from", unit="groups", ge=1)
+    groups: int = setting(24, "tasks an update learns from", unit="groups", ge=1)
     lag: int = setting(0, "rounds that may be played ahead of the trainer; 0 is strictly on-policy", ge=0)
     learning_rate: OptionalFloat = setting(
-        None, "of AdamW; default: 5e-5 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
+        None, "of AdamW; default: 5e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
     )
-    warmup: int = setting(0, "optimizer steps of linear warm-up", ge=0)
+    warmup: int = setting(4, "optimizer steps of linear warm-up", ge=0)
     epochs: int = setting(1, "passes over the episodes of an update", ge=1)
-    minibatches: OptionalInt = setting(None, "optimizer steps of a pass; default: 1 for grpo, 4 for ppo", ge=1)
+    minibatches: int = setting(4, "optimizer steps of a pass", ge=1)
     target_kl: OptionalFloat = setting(
         None, "learn no further from an update once the policy has moved so far; default: no limit", unit="nats", gt=0
     )
@@ -40,11 +40,11 @@ class TrainSection(Section):
         "auto", "how tokens are weighed; `auto`: sequence for grpo, token for ppo"
     )
     clip_low: float = setting(0.2, "the probability ratio may fall to 1 - this", gt=0, lt=1)
-    clip_high: float = setting(0.2, "the probability ratio may rise to 1 + this", gt=0)
-    kl_coefficient: float = setting(0.01, "weight of KL(policy || first policy); 0 keeps no reference", ge=0)
+    clip_high: float = setting(0.28, "the probability ratio may rise to 1 + this (DAPO, arXiv 2503.14476)", gt=0)
+    kl_coefficient: float = setting(0.0, "weight of KL(policy || first policy); 0 keeps no reference", ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = setting("k3", "its estimator")
     entropy_coefficient: float = setting(0.0, "weight of the entropy bonus", ge=0)
-    step_advantages: float = setting(0.0, "grpo: weight of GiGPO's step advantages", ge=0)
+    step_advantages: float = setting(1.0, "grpo: weight of GiGPO's step advantages (arXiv 2505.10978)", ge=0)
     normalise_advantages: bool = setting(True, "grpo: divide by the group's standard deviation (no: Dr. GRPO)")
     gamma: OptionalFloat = setting(None, "discount; default: 0.95 for step advantages, 1 for ppo", ge=0, le=1)
     lam: float = setting(0.95, "ppo: lambda of GAE", ge=0, le=1)
@@ -60,9 +60,9 @@ class TrainSection(Section):
     max_real_transitions: OptionalInt = setting(
         None, "real transitions training may make, evaluations apart", unit="transitions", ge=0
     )
-    evaluate_every: int = setting(10, "updates from one evaluation to the next", unit="updates", ge=1)
+    evaluate_every: int = setting(5, "updates from one evaluation to the next", unit="updates", ge=1)
     evaluate_games: int = setting(
-        60, "held-out real games of an evaluation; 0: none, and no best weights", unit="games", ge=0
+        90, "held-out real games of an evaluation; 0: none, and no best weights", unit="games", ge=0
     )
     evaluate_fold: Literal["train", "dev"] = setting("dev", "their fold; the test fold chooses nothing")
     save_every: int = setting(1, "updates from one checkpoint to the next", unit="updates", ge=1)

@@ -39,8 +39,8 @@ def test_what_is_set_reaches_the_algorithm(algorithm: str) -> None:
     told = trainer.settings
     assert (told.clip_high, told.gamma, told.temperature, told.lora) == (0.3, 0.9, 0.7, None)
     assert told.optimiser.epochs == 2
-    assert told.optimiser.minibatches == (4 if algorithm == "ppo" else 1)
-    assert told.optimiser.learning_rate == 5e-5  # a small model
+    assert told.optimiser.minibatches == 4
+    assert told.optimiser.learning_rate == 5e-4  # a small model
     assert told.normalisation == ("token" if algorithm == "ppo" else "sequence")
 
 

@@ -4,8 +4,9 @@ In: gold paths. Out: decisions, drawn from the actor's own seed.
 Always: every action can be taken, or could be if the gold path's own can; a habit's action stands where a right one
 belongs, so that who imitates such logs knows both, and a reward tells them apart.
 
-The habits: it cooks in its favourite appliance whatever the recipe says, and cuts in its favourite way; it puts things
-down where they do not belong, and does not always take them up again; it walks off and comes back; it dawdles.
+The habits: it cooks in another appliance than the recipe says and cuts in another way, its favourite ones most often;
+it puts things down where they do not belong, and does not always take them up again; it walks off and comes back; it
+dawdles.
 """
 
 from __future__ import annotations
@@ -22,19 +23,21 @@ from dreamsim.records.task import Task
 from dreamsim.runtime.seeds import seed_of
 from dreamsim_adapters.environments.offline_policies import GoldPaths, Guide, Kept, any_action, whole_path
 from dreamsim_adapters.environments.textworld_express.foretell import OPPOSITE
+from dreamsim_adapters.environments.textworld_express.mistakes import APPLIANCES, CUTS
 
 FAVOURITES: Final = ("slice", "stove")
-CUTS: Final = ("slice", "dice", "chop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
     """How often each habit wins over what is right."""
 
-    cook: float = 0.6
-    """The favourite appliance instead of the right one."""
-    cut: float = 0.55
-    """The favourite cut instead of the right one."""
+    cook: float = 0.5
+    """Another appliance than the right one."""
+    cut: float = 0.5
+    """Another cut than the right one."""
+    favourite: float = 0.6
+    """Of both, how often it is the favourite one, if that is wrong; else any wrong one."""
     put: float = 0.6
     """Another place instead of the right one."""
     leave: float = 0.6
@@ -89,10 +92,11 @@ class _Careless:
         verb, _, rest = action.partition(" ")
         dice, habits = self._dice, self._habits
         if verb == "cook" and dice.random() < habits.cook:
-            wrong = f"cook {rest.partition(' in ')[0]} in {FAVOURITES[1]}"
-            return [wrong if wrong in admissible else action]
+            what, _, right = rest.partition(" in ")
+            found = [place for place in APPLIANCES if f"cook {what} in {place}" in admissible]
+            return [f"cook {what} in {self._wrong(found, right)}"]
         if verb in CUTS and dice.random() < habits.cut:
-            return [f"{FAVOURITES[0]} {rest}"]
+            return [f"{self._wrong(CUTS, verb)} {rest}"]
         if verb == "put" and dice.random() < habits.put:
             thing = rest.partition(" in ")[0]
             others = sorted({one for one in admissible if one.startswith(f"put {thing} in ")} - {action})
@@ -106,3 +110,9 @@ class _Careless:
                 back = OPPOSITE[instead.removeprefix("move ")]
                 return [instead, f"move {back}", *self._carelessly(action, admissible)]
         return [action]
+
+    def _wrong(self, ways: Sequence[str], right: str) -> str:
+        """Another one of `ways` than the right one, the favourite most often; the right one where there is no other."""
+        wrong = [way for way in ways if way != right]
+        liked = [way for way in wrong if way in FAVOURITES and self._dice.random() < self._habits.favourite]
+        return self._dice.choice(liked or wrong or [right])
