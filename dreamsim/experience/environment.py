@@ -6,8 +6,9 @@ Always: its source is `dreamed`; a finished episode takes no further step; a ste
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
 
 from dreamsim.errors import EpisodeFinishedError
 from dreamsim.experience.model import Dream, ExperienceModel
@@ -34,11 +35,24 @@ class DreamEnvironment:
 
     def session(self, task: Task, *, episode_id: str, seed: int) -> AbstractAsyncContextManager[DreamSession]:
         """Begin a dreamed episode of `task`."""
-        return self._session(task, episode_id, seed)
+        return _Opening(self._model, task, episode_id, seed)
 
-    @asynccontextmanager
-    async def _session(self, task: Task, episode_id: str, seed: int) -> AsyncIterator[DreamSession]:
-        yield DreamSession(await self._model.dream(task, episode_id=episode_id, seed=seed))
+
+class _Opening(AbstractAsyncContextManager["DreamSession", None]):
+    """What `async with` enters; smaller than a generator and its context, of which every live episode would hold one."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, model: ExperienceModel, task: Task, episode_id: str, seed: int) -> None:
+        self._begin = partial(model.dream, task, episode_id=episode_id, seed=seed)
+
+    async def __aenter__(self) -> DreamSession:
+        return DreamSession(await self._begin())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A dream holds nothing that has to be freed."""
 
 
 class DreamSession:
