@@ -41,6 +41,7 @@ KEEP := coin,knife,meal,cookbook
 # Tasks after the first 300, which the pool and the demonstrations are made of.
 OWN := --first 330 --tasks 1500 $(addprefix --game ,twc coin cookingworld twc:numItemsToPutAway=3 cookingworld)
 MORE := --tasks 1050 --max-steps 30 $(addprefix --game ,$(GAMES) $(filter cookingworld%,$(GAMES)) twc)
+HABITS := --rename-share 0.5 --rename-keep $(KEEP) --save-steps 400
 TINY := --retrieve episode --demonstrations 2 --no-example-state --step-share 0.04 --rename-keep $(KEEP) \
 	--rename-knowledge belong --max-tokens 1152 --answer-tokens 200 --save-steps 200 --compile
 
@@ -63,9 +64,9 @@ models: $(VENV)/.cpu
 		--rename-share 0.35 --steps 1100 --learning-rate 1e-3 --warmup-steps 30 --seed 1
 	$(DREAMSIM) collect --store build/demonstrations.sqlite --name demonstrations --tasks 600 --policy gold \
 		--jsonl build/demonstrations.jsonl.xz
-	$(DREAMSIM) train-policy build/demonstrations.jsonl.xz --model build/stage2 --output build/policy --variants 6 \
+	$(DREAMSIM) train-policy build/demonstrations.jsonl.xz --model build/stage2 --output build/second-policy --variants 6 \
 		--rename-share 0.5 --rename-keep $(KEEP) --steps 300 --learning-rate 1e-3 --warmup-steps 30
-	$(DREAMSIM) collect --store build/own2.sqlite --name own2 --policy model --policy-model build/policy $(OWN) \
+	$(DREAMSIM) collect --store build/own2.sqlite --name own2 --policy model --policy-model build/second-policy $(OWN) \
 		--jsonl build/own2.jsonl.xz
 	$(DREAMSIM) collect --store build/more2.sqlite --name more2 --first 460 $(MORE) --jsonl build/more2.jsonl.xz
 	$(DREAMSIM) train-experience-model build/own2.jsonl.xz build/own2.jsonl.xz build/more2.jsonl.xz \
@@ -74,6 +75,16 @@ models: $(VENV)/.cpu
 	$(DREAMSIM) train-experience-model build/own2.jsonl.xz build/more2.jsonl.xz --pool build/experiences.jsonl.xz \
 		--model build/stage3 --output build/experience $(TINY) --drills 300 --task-writing 400 --rename-share 0.3 \
 		--steps 760 --learning-rate 6e-4 --warmup-steps 20 --seed 3
+	$(DREAMSIM) collect --store build/careless.sqlite --name careless --tasks 2900 --repeats 2 --policy careless \
+		--jsonl build/careless.jsonl.xz
+	$(DREAMSIM) collect --store build/gold2.sqlite --name gold2 --tasks 4800 --policy gold $(addprefix --game ,coin twc \
+		cookingworld cookingworld:numIngredients=1 cookingworld:numIngredients=3) --jsonl build/gold2.jsonl.xz
+	$(DREAMSIM) train-policy build/careless.jsonl.xz --failures --model build/stage2 --output build/imitator $(HABITS) \
+		--variants 4 --steps 3900 --learning-rate 1e-3 --warmup-steps 30
+	$(DREAMSIM) train-policy build/gold2.jsonl.xz --model build/imitator --output build/worker $(HABITS) \
+		--variants 3 --steps 1500 --learning-rate 9e-4 --warmup-steps 30 --seed 3
+	$(DREAMSIM) train-policy build/careless.jsonl.xz --failures --model build/worker --output build/policy $(HABITS) \
+		--steps 200 --learning-rate 4e-4 --warmup-steps 30 --seed 4
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

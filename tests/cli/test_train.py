@@ -14,11 +14,14 @@ from typing import Any, cast
 import pytest
 
 from dreamsim.cli.main import main
+from dreamsim.cli.models import experience_settings, prepare
 from dreamsim.cli.run_directory import RunDirectory
+from dreamsim.cli.train_parts import learned_from
 from dreamsim.cli.train_text import describe_line, render_training, training_figures
 from dreamsim.flow.alarms import Alarm
 from dreamsim.flow.rounds import round_figures
 from dreamsim.records.training import Line, TrainingStep
+from dreamsim.runtime.settings_sources import load_settings, parse_arguments
 from dreamsim.testing.decisions import decided_episode
 from dreamsim.training.loop import Training
 from tests.flow.test_learning import METRICS
@@ -60,6 +63,14 @@ def test_every_line_tells_real_and_dreamed_apart() -> None:
 def test_an_update_that_learned_nothing_says_nothing_of_the_policy() -> None:
     assert "entropy" not in describe_line(line(updates=0), steps=9)
     assert "entropy" in describe_line(line(updates=1), steps=9)
+
+
+@pytest.mark.parametrize(("given", "drawn"), [([], 1.0), (["--experience.temperature", "0"], 0.0)])
+def test_dreamed_worlds_differ_in_a_training_unless_it_is_said_otherwise(given: list[str], drawn: float) -> None:
+    settings = load_settings(parse_arguments(given))
+    assert learned_from(settings).experience.temperature == drawn
+    prepared = prepare(settings.experience, "experience")
+    assert experience_settings(settings.experience, prepared).temperature == 0  # in a run
 
 
 def test_the_summary_holds_every_evaluation_and_what_rings(tmp_path: Path) -> None:
