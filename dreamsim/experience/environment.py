@@ -39,7 +39,7 @@ class DreamEnvironment:
 
 
 class _Opening(AbstractAsyncContextManager["DreamSession", None]):
-    """What `async with` enters; smaller than a generator and its context, of which every live episode would hold one."""
+    """What `async with` enters; smaller than a generator and its context, and every live episode holds one."""
 
     __slots__ = ("_begin",)
 
