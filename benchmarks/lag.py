@@ -4,10 +4,10 @@
     python -m benchmarks.lag --seeds 0 --updates 8 --train.groups 24
 
 In: seeds, settings of the trainings. Out: figures in benchmarks/results/closed-loop.json: `trainer_wait_lag0`,
-`trainer_wait_lag1`, `engine_wait_lag0`, `engine_wait_lag1` (shares of the wall time between the first update and the last)
-and `speedup_lag1` (wall time of an update with lag 0 / with lag 1).
-Always: both trainings of a seed play the same tasks, one after the other, the order changing from seed to seed; the first
-update is left out, as it holds the loading of engines; nothing is evaluated.
+`trainer_wait_lag1`, `engine_wait_lag0`, `engine_wait_lag1` (shares of the wall time between the first update and the
+last) and `speedup_lag1` (wall time of an update with lag 0 / with lag 1).
+Always: both trainings of a seed play the same tasks, one after the other, the order changing from seed to seed; the
+first update is left out, as it holds the loading of engines; nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     figures = {key: over_seeds(values) for key, values in found.items()}
     command = ["python", "-m", "benchmarks.lag", *portable(arguments)]
     record(figures, seeds=given.seeds, ledger=given.ledger, command=command)
-    for key, estimate in figures.items():
-        print(key, shown(estimate))
+    print(shown(figures))
     return 0
 
 
