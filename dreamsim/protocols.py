@@ -99,8 +99,7 @@ class LogprobScorer(Protocol):
     """Says what a trainer's present weights think of tokens. Blocks: call it in a thread."""
 
     def logprobs(self, samples: Sequence[TokenSample]) -> NDArray[np.float32]:
-        """Log-probability of every token of the agent, sample after sample, at the sampling temperature; shape
-        [agent tokens]."""
+        """Log-probabilities of the agent's tokens, in order, at the sampling temperature; shape [agent tokens]."""
         ...
 
 
@@ -200,10 +199,7 @@ class LedgerSession(Protocol):
         ...
 
     def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
-        """Everything in `transition` that the books rule out; never rules out what the real environment may do.
-
-        Changes nothing: a transition that contradicts can be thrown away and another one tried.
-        """
+        """All in `transition` that the books rule out, never what the real environment may do; changes nothing."""
         ...
 
     def see(self, transition: Transition) -> None:
@@ -216,10 +212,7 @@ class GoalLedger(LedgerSession, Protocol):
     """Books that know the task's goal as well: they can say whether a step ends the task."""
 
     def outcome(self, transition: Transition) -> StepOutcome | None:
-        """What `transition` leads to by the books, whatever it claims itself; None where they do not decide it.
-
-        Changes nothing. The state that `transition` shows is believed: ask `contradictions` of that.
-        """
+        """What the state of `transition`, which is believed, leads to, whatever it claims; None where not decided."""
         ...
 
 
@@ -228,11 +221,7 @@ class AmendingLedger(LedgerSession, Protocol):
     """Books that know what some steps must lead to, and so can put right what contradicts them."""
 
     def amended(self, transition: Transition) -> State | None:
-        """The whole state after the action of `transition`, where the books decide it; None where they do not.
-
-        Changes nothing. What the books leave open (whether an action works that may fail, what lies in a container
-        that is opened for the first time) is as `transition` shows it.
-        """
+        """The whole state after its action, what the books leave open as `transition` shows it; None if not decided."""
         ...
 
 

@@ -126,12 +126,7 @@ class Simulator:
         Raises:
             ConfigurationError: a value makes no sense; the message names it.
         """
-        if concurrency < 1:
-            raise ConfigurationError("concurrency must be at least 1, or no episode could ever run")
-        if buffer < 1:
-            raise ConfigurationError("buffer must be at least 1, or no episode could ever be delivered")
-        if clock is not None and telemetry is not None:
-            raise ConfigurationError("give clock or telemetry, not both: a telemetry has its own clock")
+        _check(concurrency, buffer, clock, telemetry)
         self.telemetry: Telemetry = Telemetry(clock=clock) if telemetry is None else telemetry
         """What happens in the run: `simulator.telemetry.snapshot()`."""
         self.control: RunControl = RunControl(self.telemetry) if control is None else control
@@ -239,3 +234,13 @@ class Simulator:
                 collector.results.close()
         if error is None and collector is not None:
             collector.tell()
+
+
+def _check(concurrency: int, buffer: int, clock: Clock | None, telemetry: Telemetry | None) -> None:
+    """Raises: ConfigurationError: a value makes no sense."""
+    if concurrency < 1:
+        raise ConfigurationError("concurrency must be at least 1, or no episode could ever run")
+    if buffer < 1:
+        raise ConfigurationError("buffer must be at least 1, or no episode could ever be delivered")
+    if clock is not None and telemetry is not None:
+        raise ConfigurationError("give clock or telemetry, not both: a telemetry has its own clock")

@@ -3,7 +3,6 @@
 In: environments, a policy, a trainer, tasks, an archive. Out: better weights, one line of metrics for every update.
 
     plan -> play -> groups -> batch -> learn -> publish, deliver -> plan -> evaluate -> checkpoint -> play
-    `lag` rounds may be played while one is learned from
 
 Always:
 - an episode is on disk before anyone learns from it;
