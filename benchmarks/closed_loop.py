@@ -4,8 +4,9 @@
     python -m benchmarks.closed_loop --seeds 0 --rows grpo_dream,sft
     python -m benchmarks.closed_loop --page                             # only write what is finished
 
-In: rows, seeds, settings that all rows share. Out: one file of results for every row and seed in the work directory;
-docs/closed-loop.md with the table and the curves (docs/closed-loop.png); benchmarks/results/closed-loop.json.
+In: rows, seeds, settings that all rows share. Out: one file of results for every row and seed in
+benchmarks/results/closed-loop; docs/closed-loop.md with the table and the curves (docs/closed-loop.png);
+benchmarks/results/closed-loop.json. Trainings and stores stay in the work directory.
 Always:
 - every row of a seed begins with the same policy and is measured on the same real games of the test fold, which chose
   nothing: what is measured are the weights that all updates made, not the best ones;
@@ -27,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.closed_loop_page import CLOSED_LOOP, write_page
-from benchmarks.ledger import ROOT
+from benchmarks.closed_loop_page import CLOSED_LOOP, RESULTS, write_page
+from benchmarks.ledger import ROOT, commit
 from benchmarks.main_job import numbers
 from dreamsim.runtime.whole_files import write_whole
 
@@ -90,7 +91,9 @@ class Bench:
     """Where and how rows are run."""
 
     work: Path
-    """Where everything is kept."""
+    """Where trainings and stores are kept."""
+    results: Path
+    """Where it is kept how they ended."""
     games: int
     """Real games of the test fold that every row is measured on."""
     settings: tuple[str, ...]
@@ -98,7 +101,7 @@ class Bench:
 
     def result(self, row: str, seed: int) -> Path:
         """The file that says how it ended."""
-        return self.work / f"{row}-{seed}.json"
+        return self.results / f"{row}-{seed}.json"
 
     def directory(self, row: str, seed: int) -> Path:
         """Of its training."""
@@ -117,6 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/closed-loop"), help="where measurements keep their files"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where it is kept how rows ended")
     parser.add_argument("--ledger", type=Path, default=CLOSED_LOOP, help="the file of figures")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where page and picture go")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
@@ -128,8 +132,9 @@ def main(arguments: Sequence[str]) -> int:
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         parser.error(f"there is no row '{unknown[0]}': there are {', '.join(ROWS)}")
-    bench = Bench(work=given.work.absolute(), games=given.games, settings=tuple(rest))
+    bench = Bench(work=given.work.absolute(), results=given.results.absolute(), games=given.games, settings=tuple(rest))
     bench.work.mkdir(parents=True, exist_ok=True)
+    bench.results.mkdir(parents=True, exist_ok=True)
     for seed in (
         () if given.page else given.seeds
     ):  # a seed at a time: three rows of one seed say more than one of three
@@ -137,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
             if not bench.result(name, seed).exists():
                 print(f"{ROWS[name].name}, seed {seed}", flush=True)
                 finish(bench, name, seed)
-    write_page(bench.work, {name: row.name for name, row in ROWS.items()}, docs=given.docs, ledger=given.ledger)
+    write_page(bench.results, {name: row.name for name, row in ROWS.items()}, docs=given.docs, ledger=given.ledger)
     return 0
 
 
@@ -167,6 +172,7 @@ def finish(bench: Bench, name: str, seed: int) -> None:
         "success": found["overall"]["success"]["value"],
         "by_game": {game.rpartition("/")[2]: one["success"]["value"] for game, one in found["by_game"].items()},
         "games": found["overall"]["episodes"],
+        "commit": commit(),
         **counts,
     }
     write_whole(bench.result(name, seed), json.dumps(told, indent=1) + "\n")
@@ -221,6 +227,8 @@ def dream_then_real(bench: Bench, row: Row, name: str, seed: int) -> tuple[Path,
     dreamed = json.loads(bench.result(before, seed).read_text(encoding="utf-8"))
     budget = ("--train.max_real_transitions", str(told["real"] // 10), "--train.real_share", "1", *THEN_REAL)
     dream_policy = bench.directory(before, seed) / "last"
+    if not dream_policy.exists():
+        raise SystemExit(f"{dream_policy} is not there: remove {bench.result(before, seed)} to train it again")
     policy, counts = trained(bench, bench.directory(name, seed), row, seed, budget, policy=dream_policy)
     for key in ("dreamed", "evaluation", "wall_s"):
         counts[key] += dreamed[key]

@@ -1,6 +1,6 @@
 """What `benchmarks.closed_loop` found: docs/closed-loop.md, its picture, and the figures asked for.
 
-In: the files of results in the work directory. Out: a Markdown table between markers, a PNG, keys of a ledger.
+In: the files of results. Out: a Markdown table between markers, a PNG, keys of a ledger.
 Always: shares are means over seeds with Student's t interval, differences are of the same seed; a row of which fewer
 than two seeds are finished has no interval, and says how many seeds it has.
 """
@@ -19,6 +19,8 @@ from dreamsim.evaluation.intervals import Estimate, over_seeds
 from dreamsim.runtime.whole_files import write_whole
 
 CLOSED_LOOP = ROOT / "benchmarks" / "results" / "closed-loop.json"
+RESULTS = ROOT / "benchmarks" / "results" / "closed-loop"
+"""One file for every row and seed that is finished."""
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 COMMAND = ["python", "-m", "benchmarks.closed_loop"]
 CURVES = {"grpo_dream": "#c2410c", "grpo_real": "#1d4ed8", "ppo_dream": "#f59e0b", "ppo_real": "#60a5fa"}
@@ -28,9 +30,9 @@ POINTS = 20
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def write_page(work: Path, names: Mapping[str, str], *, docs: Path, ledger: Path) -> None:
+def write_page(directory: Path, names: Mapping[str, str], *, docs: Path, ledger: Path) -> None:
     """Table, picture and figures of what is finished."""
-    found = results(work)
+    found = results(directory)
     if not found:
         print("nothing is finished yet")
         return
@@ -41,14 +43,15 @@ def write_page(work: Path, names: Mapping[str, str], *, docs: Path, ledger: Path
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     write_whole(page, between.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text))
     draw(found, names, docs / "closed-loop.png")
+    measured = ", ".join(sorted({one["commit"] for seeds in found.values() for one in seeds.values()}))
     for key, (estimate, seeds) in figures(found).items():
-        record({key: estimate}, seeds=seeds, ledger=ledger, command=COMMAND)
+        record({key: estimate}, seeds=seeds, ledger=ledger, command=COMMAND, more={"commit": measured})
 
 
-def results(work: Path) -> Results:
+def results(directory: Path) -> Results:
     """By row and seed."""
     found: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
-    for path in sorted(work.glob("*-*.json")):
+    for path in sorted(directory.glob("*-*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
         if "row" in told:
             found[told["row"]][told["seed"]] = told
