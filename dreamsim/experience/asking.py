@@ -167,7 +167,7 @@ class Asking:
             if self._checks.on_disagreement == "trust":
                 verdict = await self._books.verdict(transition)
             if not self._books.overruled(transition, verdict):
-                if self._checks.amend_after and attempt + 1 >= self._checks.amend_after:
+                if self._checks.amends(attempt + 1):
                     told = self._books.amended(transition)
                     if told is not None:
                         return await self._amended(told)

@@ -71,6 +71,10 @@ class Checks:
         """Whether reality answers what the dream cannot be trusted with."""
         return self.gate is not None and self.gate.mode == "real"
 
+    def amends(self, samples: int) -> bool:
+        """Whether a step may be as the books say after so many samples that contradict; reality knows better."""
+        return 0 < self.amend_after <= samples and not self.asks_reality
+
     @property
     def any(self) -> bool:
         """Whether anything is checked."""

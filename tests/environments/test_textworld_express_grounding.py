@@ -66,7 +66,7 @@ async def test_reality_refuses_what_it_does_not_know(textworld: TextWorldExpress
     """A dream that is believed once goes on where the real task was over."""
     (task, *_) = await tasks_of(textworld)
     path = await textworld.gold_path(task)
-    believed = Checks(gate=Gate(mode="flag", calibration=ALWAYS))
+    believed = Checks(gate=Gate(mode="flag", calibration=ALWAYS), reality=textworld)
     dream = await liar(believed).dream(task, episode_id="e", seed=0)
     for action in path:
         await dream.step(action)

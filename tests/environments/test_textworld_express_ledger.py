@@ -327,3 +327,8 @@ def test_which_of_two_things_of_one_name_is_meant_is_not_guessed() -> None:
     books = _books(lines=(*KITCHEN, "egg: in counter raw", "egg #2: in stove raw"))
     assert books.amended(_step("take knife", KITCHEN)) is not None  # it fails: nothing changes
     assert books.amended(_step("take cookbook", KITCHEN)) is None
+
+
+def test_a_second_thing_of_a_name_that_a_new_room_holds_is_not_taken_away() -> None:
+    pantry = ("at: pantry", "west: kitchen", "apple: here", "apple #2: held", "potato: held raw")
+    assert _books().amended(_step("move east", pantry)) is None

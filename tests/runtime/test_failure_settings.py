@@ -42,7 +42,7 @@ def test_a_policy_that_cannot_be_is_refused(extra: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("extra", "said"),
-    [(["--train.minimum_group", "9"], "no group could ever"), (["--train.minimum_group", "1"], "at least 2 for grpo")],
+    [(["--train.minimum_group", "17"], "no group could ever"), (["--train.minimum_group", "1"], "at least 2 for grpo")],
 )
 def test_a_group_that_could_never_be_learned_from_is_refused(extra: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

@@ -28,10 +28,15 @@ def amended(books: TextWorldExpressBooks, step: Step) -> dict[str, str] | None:
         return {**before, RESULT: FAILED}
     if foretold.things is None or (step.failed and foretold.may_add is not None):
         return None
-    after = _settled(foretold, foretold.things, things(step.after))
-    if any(base_name(key) != key for key in before) or max(Counter(name for name, _ in after).values(), default=0) > 1:
+    seen = things(step.after)
+    after = _settled(foretold, foretold.things, seen)
+    if any(base_name(key) != key for key in before) or _share_names(after) or _share_names(seen):
         return None  # things of one name: which of them is meant is not written
     return {**_in_order(before, dict(after.keys())), **_result(books, foretold, step)}
+
+
+def _share_names(some: Things) -> bool:
+    return sum(some.values()) > len({name for name, _ in some})
 
 
 def _settled(foretold: Foretold, after: Things, seen: Things) -> Things:
