@@ -102,7 +102,7 @@ class EpisodeChecks:
         self._maximum_reward = maximum_reward
         self._books: LedgerSession | None = None if ledger is None else ledger.open(task)
         self._before: list[Transition] = []
-        self._remembers = verifier is not None or checks.asks_reality
+        self._remembers = verifier is not None or checks.reality is not None
 
     @property
     def before(self) -> Sequence[Transition]:
