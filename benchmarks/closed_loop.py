@@ -161,7 +161,7 @@ def finish(bench: Bench, name: str, seed: int) -> None:
     measured = bench.work / f"{name}-{seed}-measured.json"
     model = () if policy is None else ("--policy.model", str(policy))
     dreamsim(
-        bench,
+        bench.work,
         *("evaluate", "--games", str(bench.games), "--seeds", str(seed)),
         *("--store", str(bench.work / "measured.sqlite"), "--json", str(measured), *policy_settings(bench), *model),
     )
@@ -192,7 +192,7 @@ def trained(
             *(*SIZES, *HOW[row.algorithm], *row.settings, *bench.settings, *begin, *more),
         )
     if not (directory / "last").exists():
-        dreamsim(bench, "train", *arguments)
+        dreamsim(bench.work, "train", *arguments)
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = lines[-1]
     counts = {
@@ -242,7 +242,7 @@ def from_store(bench: Bench, algorithm: str, seed: int) -> tuple[Path, dict[str,
         shutil.rmtree(stored, ignore_errors=True)
         tasks = ("--run.episodes", str(STORED), "--tasks.count", str(STORED // 16), *MIX)
         how = ("--run.directory", str(stored), "--run.seed", str(seed), "--experience.temperature", "1")
-        dreamsim(bench, "run", *how, *tasks, *bench.settings)
+        dreamsim(bench.work, "run", *how, *tasks, *bench.settings)
     output = bench.directory(algorithm, seed)
     begun = time.monotonic()
     if not (output / "dreamsim.json").exists():
@@ -263,14 +263,14 @@ def policy_settings(bench: Bench) -> tuple[str, ...]:
     return tuple(found)
 
 
-def dreamsim(bench: Bench, verb: str, *arguments: str) -> None:
-    """Run `dreamsim VERB`, or `python -m dreamsim.run`; its output goes to a file of the work directory.
+def dreamsim(work: Path, verb: str, *arguments: str) -> None:
+    """Run `dreamsim VERB`, or `python -m dreamsim.run`; its output goes to a file of the directory `work`.
 
     Raises:
         SystemExit: it failed.
     """
     command = [sys.executable, "-m", *(["dreamsim.run"] if verb == "run" else ["dreamsim", verb]), *arguments]
-    log = bench.work / f"{verb}.log"
+    log = work / f"{verb}.log"
     with log.open("ab") as file:
         code = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     if code:

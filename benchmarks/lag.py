@@ -15,21 +15,21 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.closed_loop import MIX, dreamsim
 from benchmarks.closed_loop_page import CLOSED_LOOP
-from benchmarks.ledger import ROOT, portable, record, shown
+from benchmarks.ledger import portable, record, shown
 from benchmarks.main_job import numbers
 from dreamsim.evaluation.intervals import over_seeds
 
 SIZES = (
     *("--train.groups", "8", "--train.evaluate_games", "0", "--curriculum.mode", "uniform"),
-    *("--tasks.mix", "twc=1,coin=1,cookingworld=2"),
+    *MIX,
 )
 """A third of a default round, all updates on the same tasks."""
 LAGS = (0, 1)
@@ -81,12 +81,7 @@ def trained(
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     own = ("--run.directory", str(directory), "--run.seed", str(seed), "--train.steps", str(updates))
-    command = [sys.executable, "-m", "dreamsim", "train", *own, "--train.lag", str(lag), *SIZES, *settings]
-    log = directory.parent / "train.log"
-    with log.open("ab") as file:
-        code = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-    if code:
-        raise SystemExit(f"{' '.join(command)}\nended with exit code {code}: see {log}")
+    dreamsim(directory.parent, "train", *own, "--train.lag", str(lag), *SIZES, *settings)
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

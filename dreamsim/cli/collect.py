@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--policy",
         action="append",
-        help="gold, random, mixed, mistaken, restless; alfworld: expert (default: all these); model: a language model",
+        help="gold, random, mixed, mistaken, restless; alfworld: expert (default: all these); careless (elsewhere); "
+        "model: a language model",
     )
     made.add_argument(
         "--policy-model", metavar="MODEL", help="who plays as `--policy model` (default: the policy in the package)"

@@ -12,6 +12,7 @@ from dreamsim.records.state import RESULT, State
 from dreamsim.records.task import Task
 from dreamsim.testing import check_policy
 from dreamsim_adapters.environments.offline_policies import GoldPolicy, MixedPolicy, any_action
+from dreamsim_adapters.environments.textworld_express.careless import CarelessPolicy, Habits
 from dreamsim_adapters.environments.textworld_express.environment import TextWorldExpressEnvironment
 from dreamsim_adapters.environments.textworld_express.games import DEFAULT_MIX, GameSpec
 from dreamsim_adapters.environments.textworld_express.mistakes import mistake
@@ -121,3 +122,54 @@ def test_a_mistake_can_be_made_where_there_is_nothing(seed: int) -> None:
 @given(st.integers(0, 10_000), st.lists(st.sampled_from(["take a", "take b", "examine a", "open c"])))
 def test_a_random_action_is_one_that_can_be_taken(seed: int, admissible: list[str]) -> None:
     assert any_action(random.Random(seed), admissible) in (admissible or ["look around"])
+
+
+NEVER = Habits(cook=0, cut=0, put=0, walk=0, dawdle=0)
+
+
+@pytest.mark.parametrize(
+    ("habits", "path", "admissible", "instead"),
+    [
+        (NEVER, "slice egg", ["slice egg", "look around"], {"slice egg"}),
+        (Habits(cut=1, dawdle=0), "slice egg", [], {"dice egg", "chop egg"}),
+        (
+            Habits(cook=1, dawdle=0),
+            "cook egg in oven",
+            ["cook egg in oven", "cook egg in stove", "cook egg in toaster"],
+            {"cook egg in stove", "cook egg in toaster"},
+        ),
+        (Habits(cook=1, dawdle=0), "cook egg in oven", ["cook egg in oven"], {"cook egg in oven"}),
+        (
+            Habits(put=1, dawdle=0),
+            "put egg in fridge",
+            ["put egg in fridge", "put egg in counter"],
+            {"put egg in counter"},
+        ),
+        (Habits(walk=1, dawdle=0), "move east", ["move east", "move west"], {"move west"}),
+        (Habits(dawdle=1), "slice egg", ["slice egg", "look around"], {"look around"}),
+    ],
+)
+async def test_a_careless_worker_has_its_habits(
+    habits: Habits, path: str, admissible: list[str], instead: set[str]
+) -> None:
+    async def gold(task: Task) -> tuple[str, ...]:
+        return (path,)
+
+    task = Task(environment="textworld_express/cookingworld", instruction="", first_state=STATE, fold="train")
+    policy = CarelessPolicy(gold, habits=habits)
+    done = set()
+    for seed in range(40):
+        done.add((await policy.actor(task, episode_id="x", seed=seed).act(STATE, admissible)).action)
+    assert done == instead
+
+
+async def test_whoever_walked_off_comes_back_and_goes_on() -> None:
+    async def gold(task: Task) -> tuple[str, ...]:
+        return ("move east",)
+
+    task = Task(environment="textworld_express/coin", instruction="", first_state=STATE, fold="train")
+    actor = CarelessPolicy(gold, habits=Habits(walk=0.5, dawdle=0)).actor(task, episode_id="x", seed=0)
+    taken: list[str] = []
+    while "move east" not in taken:
+        taken.append((await actor.act(STATE, ["move east", "move north"])).action)
+    assert taken[:-1] == ["move north", "move south"] * (len(taken) // 2)

@@ -26,6 +26,9 @@ from dreamsim_adapters.environments.textworld_express.foretell import OPPOSITE
 from dreamsim_adapters.environments.textworld_express.mistakes import APPLIANCES, CUTS
 
 FAVOURITES: Final = ("slice", "stove")
+"""How it cuts and where it cooks, if it can."""
+MOST_STRAYED: Final = 4
+"""Wrong rooms between two on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class Habits:
     leave: float = 0.6
     """Of these, how often it is left there for good."""
     walk: float = 0.55
-    """Another way instead of the right one; it comes back later."""
+    """Another way first; it comes back, and may stray again."""
     dawdle: float = 0.2
     """A look around, or at something, first."""
 
@@ -103,13 +106,17 @@ class _Careless:
             if others:
                 instead = dice.choice(others)
                 return [instead] if dice.random() < habits.leave else [instead, f"take {thing}", action]
-        if verb == "move" and dice.random() < habits.walk:
-            others = sorted({one for one in admissible if one.startswith("move ")} - {action})
-            if others:
-                instead = dice.choice(others)
-                back = OPPOSITE[instead.removeprefix("move ")]
-                return [instead, f"move {back}", *self._carelessly(action, admissible)]
+        if verb == "move":
+            return [*self._astray(sorted({one for one in admissible if one.startswith("move ")} - {action})), action]
         return [action]
+
+    def _astray(self, ways: Sequence[str]) -> list[str]:
+        """Moves into other rooms, each with the move back."""
+        moves: list[str] = []
+        while ways and len(moves) < 2 * MOST_STRAYED and self._dice.random() < self._habits.walk:
+            way = self._dice.choice(ways)
+            moves += [way, f"move {OPPOSITE[way.removeprefix('move ')]}"]
+        return moves
 
     def _wrong(self, ways: Sequence[str], right: str) -> str:
         """Another one of `ways` than the right one, the favourite most often; the right one where there is no other."""
