@@ -114,12 +114,10 @@ class State:
     @property
     def scene(self) -> str | None:
         """The value of the `at` line, or None where the environment has no scenes."""
-        found = None
         for line in self.lines:
-            if SCENE in line:  # hardly any has to be split
-                key, value = split_line(line)
-                found = value if key == SCENE else found
-        return found
+            if line.startswith(SCENE) and split_line(line)[0] == SCENE:  # hardly any has to be split
+                return split_line(line)[1]
+        return None
 
     @property
     def text(self) -> str:
@@ -197,22 +195,41 @@ def changes(memory: StateMemory, after: State) -> tuple[str, ...]:
 
     Returns an empty tuple when nothing changed.
     """
+    if after.scene == memory.scene:
+        return _changes_here(memory.current, after)
     target = {key: line for key, _, line in map(_ELEMENTS.__getitem__, after.lines)}
     scene = None if SCENE not in target else _ELEMENTS[target[SCENE]].value
     base = {key: line for key, _, line in memory.expected(scene)}
-    lines: list[str] = []
-    if scene != memory.scene:
-        lines.append(join_line(SCENE, GONE if scene is None else scene))
+    lines = [join_line(SCENE, GONE if scene is None else scene)]
     lines += [join_line(key, GONE) for key in base if key not in target]
     lines += [line for key, line in target.items() if base.get(key) != line and key != SCENE]
     return tuple(lines)
+
+
+def _changes_here(before: State, after: State) -> tuple[str, ...]:
+    """The changes within one scene. Most lines stay as they are, and those are not taken apart."""
+    old, new = set(before.lines), set(after.lines)
+    said = [
+        line for line in after.lines if line not in old or (line.startswith(RESULT) and split_line(line)[0] == RESULT)
+    ]
+    lost = [split_line(line)[0] for line in before.lines if line not in new]
+    if lost:
+        there = {split_line(line)[0] for line in said}
+        lost = [join_line(key, GONE) for key in lost if key not in there and key != RESULT]
+    return (*lost, *said)
 
 
 def apply_changes(memory: StateMemory, lines: Iterable[str]) -> State:
     """The state that `lines` describe, seen from `memory`. Does not change `memory`."""
     said = [_ELEMENTS[line] for line in lines]
     scene = next((value for key, value, _ in said if key == SCENE), memory.scene)
-    known = {key: line for key, _, line in memory.expected(None if scene == GONE else scene)}
+    if scene == memory.scene and scene != GONE:
+        known = {key: line for key, _, line in map(_ELEMENTS.__getitem__, memory.current.lines)}
+        known.pop(RESULT, None)
+        if scene is not None and next(iter(known)) != SCENE:
+            known = {SCENE: known[SCENE], **known}
+    else:
+        known = {key: line for key, _, line in memory.expected(None if scene == GONE else scene)}
     _enter(known, [one for one in said if one.key != SCENE])
     return State(lines=tuple(filter(None, known.values())))
 

@@ -49,6 +49,26 @@ def test_a_state_differs_from_itself_in_its_result_alone(state: State) -> None:
     assert all(split_line(line)[0] == "result" for line in changes(memory, state))
 
 
+@given(states(), states(), st.none() | texts())
+def test_changes_tell_first_what_is_gone_then_what_is_new(first: State, second: State, scene: str | None) -> None:
+    here = [] if scene is None else [f"at: {scene}"]
+    memory, after = StateMemory(State.of([*first.lines, *here])), State.of([*second.lines, *here])
+    expected, there = memory.base(after.scene), after.elements
+    gone = [join_line(key, "gone") for key in expected if key not in there]
+    new = [join_line(key, value) for key, value in there.items() if expected.get(key) != value and key != "at"]
+    moved = [] if after.scene == memory.scene else [join_line("at", after.scene or "gone")]
+    assert changes(memory, after) == (*moved, *gone, *new)
+
+
+@given(states(), st.lists(lines(), max_size=6))
+def test_what_is_not_spoken_of_stays_as_expected(first: State, said: list[str]) -> None:
+    memory = StateMemory(first)
+    after = apply_changes(memory, said)
+    spoken = {split_line(line)[0] for line in said}
+    for key, value in memory.base(after.scene).items():
+        assert key in spoken or after.elements[key] == value
+
+
 def test_a_known_scene_costs_one_line() -> None:
     kitchen = State.of(["at: kitchen", "box: open", "exits: hall"])
     hall = State.of(["at: hall", "lamp: here"])
