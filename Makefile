@@ -73,7 +73,7 @@ models: $(VENV)/.cpu
 		--pool build/experiences.jsonl.xz --model build/stage2 --output build/stage3 $(TINY) --drills 600 \
 		--task-writing 700 --rename-share 0.3 --steps 1250 --learning-rate 8e-4 --warmup-steps 30 --seed 2
 	$(DREAMSIM) train-experience-model build/own2.jsonl.xz build/more2.jsonl.xz --pool build/experiences.jsonl.xz \
-		--model build/stage3 --output build/experience $(TINY) --drills 300 --task-writing 400 --rename-share 0.3 \
+		--model build/stage3 --output build/stage4 $(TINY) --drills 300 --task-writing 400 --rename-share 0.3 \
 		--steps 760 --learning-rate 6e-4 --warmup-steps 20 --seed 3
 	$(DREAMSIM) collect --store build/careless.sqlite --name careless --tasks 2900 --repeats 2 --policy careless \
 		--jsonl build/careless.jsonl.xz
@@ -85,6 +85,17 @@ models: $(VENV)/.cpu
 		--variants 3 --steps 1500 --learning-rate 9e-4 --warmup-steps 30 --seed 3
 	$(DREAMSIM) train-policy build/careless.jsonl.xz --failures --model build/worker --output build/policy $(HABITS) \
 		--steps 200 --learning-rate 4e-4 --warmup-steps 30 --seed 4
+	$(DREAMSIM) collect --store build/own3.sqlite --name own3 --policy model --policy-model build/policy --first 330 \
+		--tasks 1800 $(addprefix --game ,coin twc cookingworld coin:numLocations=6 coin:numLocations=9 \
+		cookingworld:numIngredients=3) --jsonl build/own3.jsonl.xz
+	$(DREAMSIM) collect --store build/more3.sqlite --name more3 --first 620 --tasks 420 --max-steps 30 \
+		$(addprefix --game ,twc twc:numItemsToPutAway=3 cookingworld cookingworld:numDistractorItems=4 \
+		cookingworld:numIngredients=1 cookingworld:numIngredients=3 cookingworld) --jsonl build/more3.jsonl.xz
+	$(DREAMSIM) collect --store build/seekers.sqlite --name seekers --first 620 --tasks 240 --max-steps 30 \
+		--policy random --policy restless $(addprefix --game ,coin coin:numLocations=6 coin) --jsonl build/seekers.jsonl.xz
+	$(DREAMSIM) train-experience-model build/own3.jsonl.xz build/more3.jsonl.xz build/seekers.jsonl.xz \
+		--pool build/experiences.jsonl.xz --model build/stage4 --output build/experience $(TINY) --drills 200 \
+		--task-writing 300 --rename-share 0.3 --steps 560 --learning-rate 6e-4 --warmup-steps 20 --seed 4
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -37,18 +37,18 @@ MIX = ("--tasks.mix", "twc=1,coin=1,cookingworld=2")
 """Most tasks are of the game with most to learn; all rows are measured on as many games of each kind."""
 SIZES = (
     *(*MIX, "--experience.temperature", "1"),
-    *("--train.groups", "24", "--train.group_size", "16", "--train.steps", "14"),
-    *("--train.evaluate_every", "4", "--train.evaluate_games", "90"),
+    *("--train.groups", "16", "--train.group_size", "16", "--train.steps", "14"),
+    *("--train.evaluate_every", "2", "--train.evaluate_games", "90"),
 )
-"""What all trainings share: 14 updates of 24 tasks, each attempted 16 times."""
+"""What all trainings share: 14 updates of 16 tasks, each attempted 16 times."""
 THEN_REAL = ("--train.groups", "6", "--train.steps", "4", "--train.evaluate_every", "4", "--train.warmup", "0")
 """Of the real part after a dream, which is a tenth of the real row's transitions: smaller updates, so that there are
 some."""
 HOW = {"grpo": ("--train.algorithm", "grpo"), "ppo": ("--train.algorithm", "ppo")}
 REAL = ("--train.real_share", "1")
-STORED = 5376
+STORED = 3584
 """Dreamed episodes of the weak policy that SFT and DPO learn from, as many as a training plays: 16 attempts at each of
-336 tasks."""
+224 tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
