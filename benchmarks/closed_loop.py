@@ -38,7 +38,7 @@ MIX = ("--tasks.mix", "twc=1,coin=1,cookingworld=2")
 SIZES = (
     *(*MIX, "--experience.temperature", "1"),
     *("--train.groups", "16", "--train.group_size", "16", "--train.steps", "14"),
-    *("--train.evaluate_every", "2", "--train.evaluate_games", "90"),
+    *("--train.evaluate_every", "4", "--train.evaluate_games", "90"),
 )
 """What all trainings share: 14 updates of 16 tasks, each attempted 16 times."""
 THEN_REAL = ("--train.groups", "6", "--train.steps", "4", "--train.evaluate_every", "4", "--train.warmup", "0")
