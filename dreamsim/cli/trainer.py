@@ -30,6 +30,8 @@ SMALL = 50_000_000
 """Weights below which a model is small, and takes larger steps."""
 TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template", "spiece")
 """How the names of a tokenizer's files begin."""
+MICRO_TOKENS, MICRO_TOKENS_CPU = 16_384, 4096
+"""Tokens of a forward pass. A CPU needs few to be busy, and rows of near lengths pad each other less."""
 RATE_SMALL, RATE_LORA, RATE = 5e-4, 1e-5, 1e-6
 
 
@@ -82,6 +84,8 @@ def make_trainer(settings: Settings) -> MadeTrainer:
 
 
 def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
+    import torch
+
     from dreamsim_trainers.optimisation import OptimiserSettings
 
     train = settings.train
@@ -91,7 +95,7 @@ def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
         epochs=train.epochs,
         minibatches=train.minibatches,
         target_kl=train.target_kl,
-        micro_tokens=train.micro_tokens,
+        micro_tokens=train.micro_tokens or (MICRO_TOKENS if torch.cuda.is_available() else MICRO_TOKENS_CPU),
         mixed_precision=train.mixed_precision,
         seed=settings.run.seed,
     )

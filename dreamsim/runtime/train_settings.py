@@ -51,7 +51,12 @@ class TrainSection(Section):
     lora_rank: OptionalInt = setting(None, "train a LoRA adapter of this rank; default: the whole model", ge=1, le=512)
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
     mixed_precision: Literal["no", "bf16"] = setting("bf16", "type that the trainer computes in")
-    micro_tokens: int = setting(16_384, "tokens of one forward pass; bounds memory", unit="tokens", ge=16)
+    micro_tokens: OptionalInt = setting(
+        None,
+        "tokens of one forward pass, padding included; bounds memory. Default: 16384, on a CPU 4096, which pads less",
+        unit="tokens",
+        ge=16,
+    )
     max_tokens: OptionalInt = setting(None, "longer episodes are left out", unit="tokens", ge=16)
     threads: OptionalInt = setting(None, "threads of the trainer on a CPU; default: all cores", unit="threads", ge=1)
     real_share: Names = setting(
