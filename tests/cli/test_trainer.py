@@ -44,6 +44,14 @@ def test_what_is_set_reaches_the_algorithm(algorithm: str) -> None:
     assert told.normalisation == ("token" if algorithm == "ppo" else "sequence")
 
 
+def test_a_pass_is_as_large_as_the_device_needs_unless_it_is_set() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("trl")
+    made = [cast("Any", make_trainer(settings(*arguments))) for arguments in ([], ["--train.micro_tokens", "99"])]
+    wanted = 16_384 if torch.cuda.is_available() else 4096
+    assert [one.settings.optimiser.micro_tokens for one in made] == [wanted, 99]
+
+
 def test_an_adapter_is_trained_on_request_and_has_a_version_of_its_own() -> None:
     wanted = settings("--train.lora_rank", "8")
     made = trained_player(wanted, player())
