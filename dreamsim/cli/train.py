@@ -31,7 +31,7 @@ from dreamsim.cli.trackers import Tracker, missing, open_trackers
 from dreamsim.cli.train_display import follow_training
 from dreamsim.cli.train_parts import assembled_training, learned_from, training_settings
 from dreamsim.cli.train_text import describe_alarm, describe_line, render_training, training_figures
-from dreamsim.cli.trainer import check_trainable, missing_packages
+from dreamsim.cli.trainer import check_trainable, let_others_compute, missing_packages
 from dreamsim.errors import DreamsimError, UsageError
 from dreamsim.flow.alarms import Alarm
 from dreamsim.records.training import Line
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if "dry-run" in command.switches:
         return dry_run(settings, checks)
     require_good(checks)
+    let_others_compute(settings)
     directory = prepare(settings)
     with captured(directory.path / "logs" / "engine.log") as terminal, run_log(directory.log):
         display = make_display(settings.display.mode, settings.display.interval_s, terminal.out)

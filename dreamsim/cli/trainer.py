@@ -39,6 +39,16 @@ class MadeTrainer(Trainer, LogprobScorer, Protocol):
     """A trainer that can be compared with an engine."""
 
 
+def let_others_compute(settings: Settings) -> None:
+    """Have threads that wait for each other sleep, where trainer and engines share the cores at the same time.
+
+    Call it before torch is imported, whose OpenMP reads the environment once. Spinning, two threads of a trainer beside
+    an engine cost nearly twice the processor time (docs/log.md).
+    """
+    if settings.train.lag:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def make_trainer(settings: Settings) -> MadeTrainer:
     """The trainer that the settings ask for, with the policy's weights. Blocks: loads a model.
 

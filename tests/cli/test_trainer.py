@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import pytest
 from dreamsim.agents.language_model import PolicySettings
 from dreamsim.cli.engines import TRAINED, tokenizer_source, vllm_settings
 from dreamsim.cli.models import Player
-from dreamsim.cli.trainer import describe_weights, make_trainer, receiver_of, trained_player
+from dreamsim.cli.trainer import describe_weights, let_others_compute, make_trainer, receiver_of, trained_player
 from dreamsim.engines.adapted import AdaptedEngine
 from dreamsim.engines.scripted import ByteTokenizer, ScriptedEngine
 from dreamsim.engines.tokenizers import load_tokenizer
@@ -50,6 +51,17 @@ def test_a_pass_is_as_large_as_the_device_needs_unless_it_is_set() -> None:
     made = [cast("Any", make_trainer(settings(*arguments))) for arguments in ([], ["--train.micro_tokens", "99"])]
     wanted = 16_384 if torch.cuda.is_available() else 4096
     assert [one.settings.optimiser.micro_tokens for one in made] == [wanted, 99]
+
+
+@pytest.mark.parametrize(("lag", "before", "after"), [("0", "", ""), ("1", "", "PASSIVE"), ("1", "ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_where_engines_compute_meanwhile(
+    lag: str, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    if not before:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    let_others_compute(settings("--train.lag", lag))
+    assert os.environ.get("OMP_WAIT_POLICY", "") == after
 
 
 def test_an_adapter_is_trained_on_request_and_has_a_version_of_its_own() -> None:
