@@ -111,16 +111,29 @@ def figures(found: Results) -> dict[str, tuple[Estimate, list[int]]]:
         numbers = sorted(seeds)
         made[f"success.{row}"] = over_seeds([seeds[seed]["success"] for seed in numbers]), numbers
     dreamed = found.get("grpo_dream", {})
-    times = {seed: seconds_to(one["curve"]) for seed, one in sorted(dreamed.items())}
-    if times and all(time is not None for time in times.values()):
-        made["seconds_to_20_points"] = over_seeds([time for time in times.values() if time is not None]), list(times)
+    if dreamed:
+        before = untrained(found)
+        times = {seed: seconds_to(one["curve"], before) for seed, one in sorted(dreamed.items())}
+        reached = [time for time in times.values() if time is not None]
+        none = Estimate(value=None, low=None, high=None, n=len(reached))
+        made["seconds_to_20_points"] = over_seeds(reached) if len(reached) == len(times) else none, list(times)
     return made
 
 
-def seconds_to(curve: Sequence[Mapping[str, float]]) -> float | None:
-    """Wall time, evaluations included, until the dev games are solved `POINTS` points more often than at first."""
-    first = curve[0]["success"]
-    return next((one["elapsed_s"] for one in curve if 100 * (one["success"] - first) >= POINTS), None)
+def untrained(found: Results) -> float:
+    """Success of the untrained policy on the dev games: all rows begin with it, on the same games, so that the mean of
+    all their first evaluations is known better than any of them."""
+    return mean([one["curve"][0]["success"] for seeds in found.values() for one in seeds.values() if begins(one)])
+
+
+def begins(told: Mapping[str, Any]) -> bool:
+    """Whether a row's curve begins with the untrained policy."""
+    return bool(told["curve"]) and not told["row"].endswith("_dream_real")
+
+
+def seconds_to(curve: Sequence[Mapping[str, float]], before: float) -> float | None:
+    """Wall time, evaluations included, until the dev games are first solved `POINTS` points more often."""
+    return next((one["elapsed_s"] for one in curve if 100 * (one["success"] - before) >= POINTS), None)
 
 
 def draw(found: Results, names: Mapping[str, str], path: Path) -> None:
