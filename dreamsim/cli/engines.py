@@ -159,9 +159,8 @@ async def opening(
     async def start() -> AbstractAsyncContextManager[Engine]:
         return open_vllm_engine(wanted, log_path=logs / f"vllm-{name}.log")
 
-    # A few wait inside, so that it never waits for us; the rest wait here, where the oldest episodes go first.
-    at_once = wanted.max_num_seqs + wanted.max_num_seqs // 4
-    return open_restarting_engine(start, restarts=settings.run.engine_restarts, at_once=at_once)
+    # As many again as it computes at once wait inside, so that it never waits for us.
+    return open_restarting_engine(start, restarts=settings.run.engine_restarts, at_once=2 * wanted.max_num_seqs)
 
 
 def vllm_settings(settings: Settings, name: Role) -> VllmSettings:

@@ -8,8 +8,8 @@ Always:
 - an engine that is started again has the weights it was given last before it answers anybody;
 - it is started again `restarts` times at most, and failing to start counts; then every request, those that wait too,
   fails with an `EngineDeadError` that says why the last one died;
-- at most `at_once` requests are with the engine, those of the oldest episodes first (`engines.places`); what waits here
-  or for an engine to start is not the episode's own time (`runtime.own_time`).
+- at most `at_once` requests are with the engine, first come first served; what waits here, and what waits for an
+  engine to start, is not the episode's own time (`runtime.own_time`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from dreamsim.engines.adapted import AdapterEngine
-from dreamsim.engines.places import Places
 from dreamsim.errors import ConfigurationError, EngineDeadError, EngineError
 from dreamsim.protocols import Engine, WeightsReceiver
 from dreamsim.records.completion import Completion, GenerationRequest
@@ -44,7 +43,7 @@ class RestartingEngine:
     def __init__(self, opening: Opening, *, restarts: int, at_once: int | None) -> None:
         self._opening = opening
         self._most = restarts
-        self._places = None if at_once is None else Places(at_once)
+        self._places = None if at_once is None else anyio.Semaphore(at_once, fast_acquire=True)
         self._engine: Engine | None = None
         self._last: Engine
         self._problem: EngineError | None = None
@@ -54,6 +53,8 @@ class RestartingEngine:
         self._updates: dict[str | None, WeightsUpdate] = {}
         self.restarts = 0
         """Times that an engine was started after another one had died."""
+        self.waiting = 0
+        """Requests that wait for a place."""
 
     @property
     def name(self) -> str:
@@ -79,11 +80,6 @@ class RestartingEngine:
         return cast(AdapterEngine, self._last).adapter_version(adapter)
 
     @property
-    def waiting(self) -> int:
-        """Requests that wait for a place."""
-        return 0 if self._places is None else self._places.waiting
-
-    @property
     def alive(self) -> Engine:
         """The engine behind it, the last one where none lives: for what is particular to its kind."""
         return self._last
@@ -106,14 +102,19 @@ class RestartingEngine:
         places = self._places
         if places is None:
             return await self._ask(request)
-        ticket = places.ticket(request.request_id.partition("-")[0])  # ids begin with the episode's
-        if not places.take_nowait():
-            with not_counted():
-                await places.take(ticket)
+        try:
+            places.acquire_nowait()
+        except anyio.WouldBlock:
+            self.waiting += 1
+            try:
+                with not_counted():
+                    await places.acquire()
+            finally:
+                self.waiting -= 1
         try:
             return await self._ask(request)
         finally:
-            places.give()
+            places.release()
 
     async def _ask(self, request: GenerationRequest) -> Completion:
         while True:
