@@ -38,9 +38,11 @@ class GrowingIds:
             larger = np.empty(int(self._growth * end), dtype=np.int32)
             larger[:begin] = self._ids[:begin]
             self._ids = larger
+        ids = self._ids
         for piece in pieces:
-            self._ids[begin : begin + len(piece)] = piece
-            begin += len(piece)
+            end = begin + len(piece)
+            ids[begin:end] = piece
+            begin = end
 
     def view(self, begin: int = 0, end: int | None = None) -> NDArray[np.int32]:
         """Ids from `begin` to `end`, to the last one if left out; not to be written to."""
