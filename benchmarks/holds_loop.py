@@ -268,6 +268,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alive", type=int, default=2048, help="episodes at once, of the rates")
     parser.add_argument("--most", type=int, default=16_384, help="episodes at once, of the largest run")
     parser.add_argument("--sizes", type=numbers, default=(256, 1024, 4096, 16_384), help="sizes of the growth curve")
+    parser.add_argument("--rates-only", action="store_true", help="measure the rates again, and nothing else")
 
 
 async def measure(given: argparse.Namespace, settings: Settings) -> tuple[dict[str, Estimate], dict[str, Any]]:
@@ -281,6 +282,8 @@ async def measure(given: argparse.Namespace, settings: Settings) -> tuple[dict[s
 def _measure(given: argparse.Namespace, work: Path) -> tuple[dict[str, Estimate], dict[str, Any]]:
     alive: int = given.alive
     figures = _rates(alive, given.rounds, work)
+    if given.rates_only:
+        return figures, {"alive": alive}
     for size in sorted({alive, given.most}):
         figures |= _paced(size, work)
     for size in given.sizes:
