@@ -94,7 +94,7 @@ class Voice:
         return self._parsed(written) if len(written) <= LONGEST_KEPT else parse_answer(written, self._settings.rules)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made at every step, and freezing takes three times as long
 class Foretold:
     """What a step will be, and what follows for the prompt."""
 
@@ -108,7 +108,7 @@ class Foretold:
     """All real transitions up to this one, where reality was asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made at every step, and freezing takes three times as long
 class Question:
     """What is asked, and of which step."""
 
