@@ -55,7 +55,7 @@ class RunSection(Section):
     purpose: Purpose = setting("training", "what the episodes are for; `evaluation` is never retrieved or learned from")
     resume: OptionalPath = setting(None, "a run directory to continue: finished episodes are not run again")
     max_failures: Allowance = setting(
-        0.05,
+        0.1,
         "failed episodes with which the run still exits 0: a share (0.15, 15%), or how many (20, no decimal point); "
         "one more, and it begins nothing new",
     )
