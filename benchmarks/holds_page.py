@@ -29,6 +29,7 @@ ASKED = (
     ("lag_p99_2048", "loop lag p99 at 2,048, ms", "at most 50"),
     ("lag_p99_16384", "loop lag p99 at 16,384, ms", "at most 250"),
     ("episode_kib", "memory per live episode beyond its tokens, KiB", "at most 24"),
+    ("overhead_ratio", "wall time over that of the bare engine, same requests on vLLM", "at most 1.05"),
     ("retrieval_p99_ms", "retrieval among a million, p99 per query, ms", "at most 5"),
     ("recall_at_4", "recall@4 against exact search", "at least 0.95"),
     ("kill9_lost", "kill -9 trials with something lost or doubled", "0"),
