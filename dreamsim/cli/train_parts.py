@@ -22,8 +22,9 @@ from dreamsim.cli.failures import failure_policy
 from dreamsim.cli.models import Dreamer, Player, Roles, open_player, open_roles
 from dreamsim.cli.reality import Reality, open_reality
 from dreamsim.cli.run_directory import RunDirectory
-from dreamsim.cli.tasks import parse_mix, tasks_of
+from dreamsim.cli.tasks import experience_file, parse_mix, tasks_of
 from dreamsim.cli.trainer import MadeTrainer, describe_weights, make_trainer, receiver_of, trained_player
+from dreamsim.curriculum.renaming import RenamingEnvironment, renamed_tasks, world_names
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
 from dreamsim.flow.agreement import policy_agreement
@@ -37,6 +38,7 @@ from dreamsim.runtime.config import Settings
 from dreamsim.runtime.measured import MeasuredEngine
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.store.encoders import encoder_from_name
+from dreamsim.store.jsonl import read_jsonl
 from dreamsim.store.store import Store, open_store
 from dreamsim.training.parts import Evaluate, TrainingParts, TrainingSettings
 
@@ -100,6 +102,11 @@ async def assembled_training(
     environments: dict[Source, Environment] = {}
     async with AsyncExitStack() as opened:
         tasks = await tasks_of(settings)
+        names = await to_thread.run_sync(_names, settings)
+        renaming = settings.curriculum.renamed
+        tasks = await to_thread.run_sync(
+            lambda given: renamed_tasks(given, names, share=renaming, seed=settings.run.seed), tasks
+        )
         store = await opened.enter_async_context(
             open_store(
                 directory.store,
@@ -111,11 +118,11 @@ async def assembled_training(
         if real or settings.train.evaluate_games:
             reality = await opened.enter_async_context(open_reality(settings.tasks.environment))
         if real and reality is not None:
-            environments["real"] = reality.environment
+            environments["real"] = RenamingEnvironment(reality.environment, names)
             wanted = replace(wanted, real_concurrency=min(reality.concurrency, wanted.concurrency))
         roles = await opened.enter_async_context(_roles(settings, store, telemetry, say, directory, dreamed=dreamed))
         if roles.environment is not None:
-            environments["dreamed"] = roles.environment
+            environments["dreamed"] = RenamingEnvironment(roles.environment, names)
         player = roles.player
         policy = LanguageModelPolicy(MeasuredEngine(player.engine, telemetry), player.tokenizer, player.settings)
         evaluate = None
@@ -139,6 +146,23 @@ async def assembled_training(
             check=partial(_agreement, player, roles.trainer, tasks, say),
         )
         yield Assembled(parts=parts, settings=wanted, store=store)
+
+
+def _names(settings: Settings) -> dict[str, frozenset[str]]:
+    """What may bear other names, by environment: what is carried in the real experiences. Blocks: reads them.
+
+    Raises:
+        ConfigurationError: tasks are to be renamed, and there are no experiences.
+    """
+    if not settings.curriculum.renamed:
+        return {}
+    path = experience_file(settings)
+    if path is None:
+        raise ConfigurationError(
+            "curriculum.renamed takes the names of things from real experiences: name some with store.experiences, "
+            "or set curriculum.renamed = 0"
+        )
+    return world_names(read_jsonl(path))
 
 
 def learned_from(settings: Settings) -> Settings:

@@ -82,12 +82,11 @@ def make_trainer(settings: Settings) -> MadeTrainer:
     if train.normalisation != "auto":
         shared["normalisation"] = train.normalisation
     if train.algorithm == "ppo":
-        gamma = 1.0 if train.gamma is None else train.gamma
-        return PpoTrainer(model, PpoSettings(gamma=gamma, lam=train.lam, **shared))
+        return PpoTrainer(model, PpoSettings(gamma=train.gamma, lam=train.lam, **shared))
     grpo = GrpoSettings(
         normalise_advantages=train.normalise_advantages,
         step_advantages=train.step_advantages,
-        gamma=0.95 if train.gamma is None else train.gamma,
+        gamma=train.gamma,
         **shared,
     )
     return GrpoTrainer(model, grpo)
@@ -99,9 +98,12 @@ def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
     from dreamsim_trainers.optimisation import OptimiserSettings
 
     train = settings.train
+    of_update = train.epochs * train.minibatches
     return OptimiserSettings(
         learning_rate=train.learning_rate or _rate(settings, model),
         warmup_updates=train.warmup,
+        decay_from=(train.steps - train.decay) * of_update if train.decay else 0,
+        decay_updates=train.decay * of_update,
         epochs=train.epochs,
         minibatches=train.minibatches,
         target_kl=train.target_kl,

@@ -21,6 +21,13 @@ class CurriculumSection(Section):
         "`value`: tasks that are solved now and then come again, and variations of them are written; "
         "`uniform`: every task of the list in turn, shuffled (an ablation)",
     )
+    renamed: float = setting(
+        0.0,
+        "share of the tasks whose things bear other names, so that the policy reads names and does not remember them",
+        unit="share",
+        ge=0,
+        le=1,
+    )
     synthetic: float = setting(
         0.25,
         "lambda: at no time have more than this share of all groups been of written tasks",

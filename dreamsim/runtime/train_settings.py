@@ -31,6 +31,9 @@ class TrainSection(Section):
         None, "of AdamW; default: 5e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
     )
     warmup: int = setting(4, "optimizer steps of linear warm-up", ge=0)
+    decay: int = setting(
+        0, "updates at the end in which the learning rate falls, linearly and nearly to 0", unit="updates", ge=0
+    )
     epochs: int = setting(1, "passes over the episodes of an update", ge=1)
     minibatches: int = setting(4, "optimizer steps of a pass", ge=1)
     target_kl: OptionalFloat = setting(
@@ -46,7 +49,12 @@ class TrainSection(Section):
     entropy_coefficient: float = setting(0.0, "weight of the entropy bonus", ge=0)
     step_advantages: float = setting(1.0, "grpo: weight of GiGPO's step advantages (arXiv 2505.10978)", ge=0)
     normalise_advantages: bool = setting(True, "grpo: divide by the group's standard deviation (no: Dr. GRPO)")
-    gamma: OptionalFloat = setting(None, "discount; default: 0.95 for step advantages, 1 for ppo", ge=0, le=1)
+    gamma: float = setting(
+        0.95,
+        "discount from one step to the next; for ppo below 1, or running out of steps costs nothing (docs/trainers.md)",
+        ge=0,
+        le=1,
+    )
     lam: float = setting(0.95, "ppo: lambda of GAE", ge=0, le=1)
     lora_rank: OptionalInt = setting(None, "train a LoRA adapter of this rank; default: the whole model", ge=1, le=512)
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
@@ -86,6 +94,8 @@ class TrainSection(Section):
             )
         if self.minimum_group == 1 and self.algorithm == "grpo":
             raise ValueError("train.minimum_group must be at least 2 for grpo: one attempt is compared with nothing")
+        if self.decay > self.steps:
+            raise ValueError(f"train.decay = {self.decay} is more than train.steps = {self.steps}: it has no beginning")
         unknown = [name for name in self.log if name not in ("tensorboard", "wandb", "trackio")]
         if unknown:
             raise ValueError(f"train.log: there is no '{unknown[0]}'; there are tensorboard, wandb and trackio")

@@ -48,6 +48,10 @@ def _books(
     return TextWorldExpressLedger().open(task)
 
 
+def _reading(recipe: str, lines: tuple[str, ...] = KITCHEN) -> Transition:
+    return _step("read cookbook", (*lines, f"result: {recipe}"))
+
+
 READ = _step("read cookbook", (*KITCHEN, RECIPE))
 OPENED = _changed(KITCHEN, "fridge: open", "egg: in fridge raw")
 PANTRY = (
@@ -97,12 +101,17 @@ LIES: tuple[tuple[str, tuple[Transition, ...], Transition], ...] = (
     ("room_as_left", (*THERE,), _step("move east", _changed(PANTRY, "salt: gone"))),
     ("vanished", (), _step("look around", _changed(KITCHEN, "counter: gone", "cookbook: gone"))),
     ("from_nowhere", (), _step("look around", _changed(KITCHEN, "ghost: here"))),
+    ("recipe_size", (), _reading("gather apple; slice apple; prepare meal")),
+    ("recipe_size", (), _reading("gather apple, potato, salt; prepare meal")),
+    ("recipe_there", (), _reading("gather apple, banana; prepare meal")),
+    ("recipe_there", (_step("open fridge", OPENED),), _reading("gather apple, carrot; prepare meal", OPENED)),
+    ("recipe_there", (_reading("gather apple, carrot; prepare meal"),), _step("open fridge", OPENED)),
 )
 
 
 @pytest.mark.parametrize(("rule", "before", "lie"), LIES, ids=[f"{rule}: {lie.action}" for rule, _, lie in LIES])
 def test_a_lie_breaks_the_rule_that_is_meant(rule: str, before: tuple[Transition, ...], lie: Transition) -> None:
-    books = _books()
+    books = _books(numLocations=1, numIngredients=2)
     for transition in before:
         books.see(transition)
     assert rule in {found.rule for found in books.contradictions(lie)}
@@ -122,15 +131,26 @@ TRUE: tuple[tuple[tuple[Transition, ...], Transition], ...] = (
     (THERE, _step("move east", PANTRY)),
     ((), _step("frobnicate", (*KITCHEN, "result: failed"))),
     ((), _step("prepare meal", _changed(KITCHEN, "apple: gone", "meal: held"))),
+    ((), _reading("gather apple, carrot; prepare meal")),
+    ((), _reading("gather salt, unheard of; prepare meal")),
+    ((_step("open fridge", OPENED),), _reading("gather apple, egg; prepare meal", OPENED)),
+    ((_reading("gather apple, egg; prepare meal"),), _step("open fridge", OPENED)),
+    ((_reading("gather apple, salt; prepare meal"),), _step("open fridge", OPENED)),
 )
 
 
 @pytest.mark.parametrize(("before", "step"), TRUE, ids=[step.action for _, step in TRUE])
 def test_a_true_step_breaks_none(before: tuple[Transition, ...], step: Transition) -> None:
-    books = _books()
+    books = _books(numLocations=1, numIngredients=2)
     for transition in before:
         books.see(transition)
     assert books.contradictions(step) == ()
+
+
+def test_a_kitchen_among_other_rooms_may_lack_what_its_recipe_asks_for() -> None:
+    books = _books(numLocations=2, numIngredients=2)
+    books.see(_reading("gather apple, carrot; prepare meal"))
+    assert books.contradictions(_step("open fridge", OPENED)) == ()
 
 
 def _box(*lines: str) -> tuple[str, ...]:

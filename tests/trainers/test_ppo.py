@@ -91,6 +91,19 @@ def test_truncation_looks_on_with_the_value_of_the_continuation() -> None:
     assert targets.returns[~truncated].tolist() == pytest.approx([0.0] * int((~truncated).sum()))
 
 
+def test_running_out_of_steps_costs_something_unless_there_is_no_discount() -> None:
+    """With gamma = 1 waiting until the steps run out is worth what the critic thinks of it, whatever that is."""
+    made = batch(0, ("truncated", "failure")).trajectories
+    rows = rows_of(made)
+    waiting = torch.from_numpy(rows.episode == 0)
+    hopes = torch.full((len(rows.step),), 0.7)
+    for gamma, worth in (({}, -0.05 * 0.7), ({"gamma": 1.0}, 0.0)):
+        trainer = PpoTrainer(tiny(), replace(PLAIN, **gamma))
+        torch.nn.init.constant_(trainer._learner.network.value_head.bias, 0.7)
+        advantages = trainer._targets(made, rows, hopes, None).advantages
+        assert advantages[waiting][-1].item() == pytest.approx(worth, abs=1e-6)
+
+
 def test_a_truncated_episode_without_continuation_is_refused() -> None:
     made = batch(0, ("truncated", "failure"))
     group = made.groups[0]

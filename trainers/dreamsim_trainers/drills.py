@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dreamsim.curriculum.lexicon import invented_name
 from dreamsim.records.episode import Episode, Transition
 from dreamsim.records.state import RESULT, State
 from dreamsim.records.task import Task
 from dreamsim.runtime.seeds import generator as named_generator
-from dreamsim_trainers.renaming import invented_name
 
 NOTE_SHARE = 0.4
 """Of the drills: one that shows a note at the beginning."""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dreamsim.curriculum.lexicon import WORDS
 from dreamsim.engines.tokenizers import load_tokenizer
 from dreamsim.errors import ConfigurationError
 from dreamsim.experience.format import header, transition_answer
@@ -49,7 +50,7 @@ from dreamsim_trainers.experience_data import (
     names_of,
     samples,
 )
-from dreamsim_trainers.renaming import WORDS, carried_names, kind_of
+from dreamsim_trainers.renaming import carried_names, kind_of
 from dreamsim_trainers.task_writing_data import TaskWriting, task_writing_samples
 from dreamsim_trainers.tokenizer import NEWLINE, PAD, UNKNOWN, train_tokenizer
 from dreamsim_trainers.vocabulary import extend_vocabulary

@@ -41,9 +41,13 @@ class OptimiserSettings:
     """How weights are changed."""
 
     learning_rate: float = 1e-6
-    """Of AdamW (arXiv 1711.05101), after warm-up; constant."""
+    """Of AdamW (arXiv 1711.05101), after warm-up and before decay."""
     warmup_updates: int = 0
     """Optimizer steps of linear warm-up."""
+    decay_from: int = 0
+    """Optimizer steps after which the rate begins to fall, if `decay_updates` is not 0."""
+    decay_updates: int = 0
+    """Optimizer steps in which the rate falls linearly; the next one would be of rate 0, later ones are as the last."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's."""
     weight_decay: float = 0.0
@@ -69,6 +73,19 @@ class OptimiserSettings:
     def far_enough(self, kl: float) -> bool:
         """Whether a policy that is `kl` nats per token from the one before the batch is to go no further."""
         return self.target_kl is not None and kl > self.target_kl
+
+    def rate(self, made: int) -> float:
+        """Of the optimizer step after `made` others: peak * min(1, (made + 1) / warm) * min(1, (last - made) / decay).
+
+        `last` is the step whose rate would be 0: decay_from + decay_updates, and `decay` is decay_updates + 1.
+        """
+        rate = self.learning_rate
+        if self.warmup_updates:
+            rate *= min(1.0, (made + 1) / self.warmup_updates)
+        if self.decay_updates:
+            left = max(1, self.decay_from + self.decay_updates - made)
+            rate *= min(1.0, left / (self.decay_updates + 1))
+        return rate
 
     def episodes_of_steps(self, episodes: int, *, version: int) -> list[list[int]]:
         """Which of a batch's `episodes` each optimizer step learns from, shuffled anew in each epoch by a seed that
@@ -135,9 +152,8 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next optimizer step: peak * min(1, (updates + 1) / warmup_updates)."""
-        warm = self.settings.warmup_updates
-        return self.settings.learning_rate * (min(1.0, (self.updates + 1) / warm) if warm else 1.0)
+        """Of the next optimizer step."""
+        return self.settings.rate(self.updates)
 
     def evaluate(self, rows: TokenRows, *, reference: bool = False) -> TokenOutputs:
         """What the network (or the reference) says of all tokens now, in their order; without gradients."""

@@ -61,8 +61,9 @@ if TYPE_CHECKING:
 class PpoSettings:
     """The algorithm's settings."""
 
-    gamma: float = 1.0
-    """Discount from one environment step to the next."""
+    gamma: float = 0.95
+    """Discount from one environment step to the next. At 1 a truncated episode is worth what it was worth before:
+    waiting costs nothing, a mistake that ends the task does, and a policy learns to do nothing."""
     lam: float = 0.95
     """Lambda of GAE from one environment step to the next; 1 inside a step."""
     whiten: bool = True

@@ -16,6 +16,7 @@ from dreamsim_adapters.environments.textworld_express.books import TextWorldExpr
 from dreamsim_adapters.environments.textworld_express.foretell import Foretold, foretell
 from dreamsim_adapters.environments.textworld_express.furniture import COOKED, CUT
 from dreamsim_adapters.environments.textworld_express.mapping import DIRECTIONS
+from dreamsim_adapters.environments.textworld_express.pantry import broken_by_recipe
 
 RULES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -37,6 +38,8 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "room_as_left": "A room that was seen before looks as it was left.",
         "vanished": "Nothing that nobody touches disappears or changes its place.",
         "from_nowhere": "Nothing appears where nothing was opened or entered.",
+        "recipe_size": "A recipe asks for as many ingredients as its game has.",
+        "recipe_there": "What a recipe asks for lies where such food is kept.",
     }
 )
 """The rules of TextWorldExpress: name -> what it forbids the opposite of."""
@@ -54,6 +57,7 @@ def broken_rules(books: TextWorldExpressBooks, step: Step) -> Iterator[tuple[str
         yield "must_fail", f"{action!r} cannot work here"
         return
     yield from _broken_result(books, foretold, step)
+    yield from broken_by_recipe(books, step)
     if foretold.things is None:
         return
     seen = things(step.after)
