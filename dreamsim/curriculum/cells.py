@@ -46,10 +46,12 @@ class Cells:
         self._statistics: dict[str, CellStatistics] = {}
         self.untried: dict[str, list[str]] = {}
         """Family -> cells never chosen; a cluster counts for the family of its first task."""
+        self.families: dict[str, str] = {}
+        """Cell -> the family of its first task."""
         for task, name in zip(tasks, names, strict=True):
             if name not in self._members:
                 self.untried.setdefault(family_of(task), []).append(name)
-            self.join(task.key, name)
+            self.join(task, name)
 
     @property
     def clustered(self) -> bool:
@@ -85,11 +87,12 @@ class Cells:
             return task.key
         return _cluster(int(self._clusters.nearest(vector[None, :])[0]))
 
-    def join(self, key: str, cell: str) -> None:
+    def join(self, task: Task, cell: str) -> None:
         """Make a task a member of a cell; a task that is a member already stays where it is."""
-        if key not in self._cell_of:
-            self._cell_of[key] = cell
-            self._members[cell].append(key)
+        if task.key not in self._cell_of:
+            self._cell_of[task.key] = cell
+            self._members[cell].append(task.key)
+            self.families.setdefault(cell, family_of(task))
 
     def choose(self, cell: str, number: int) -> None:
         """A cell was chosen, by the choice with this number."""

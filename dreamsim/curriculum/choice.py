@@ -5,10 +5,11 @@ Always: the same view, settings and draw give the same choice.
 
 A choice is one of:
     candidate   a written task that nobody has tried; first, because only a trial shows whether it can be solved
-    unseen      with probability `explore`: a cell never tried. First a family is drawn, in proportion to the score that
-                a task of its mean success would have, then one of its cells, evenly
+    unseen      with probability `explore`: a cell never tried. First a family is drawn, in proportion to its share of
+                the list times the score that a task of its mean success would have, then one of its cells, evenly
     stale       with probability `staleness` of what remains: in proportion to how many choices ago it was tried
-    value       else: in proportion to score ** sharpness
+    value       else: first a family, in proportion to its share of the list, then one of its cells, in proportion to
+                score ** sharpness
 
 Replay by score mixed with replay by staleness follows Prioritized Level Replay (arXiv 2010.03934); the score is V of
 Eq. 7 (arXiv 2511.03773) times how near the success is to the one aimed at:
@@ -18,6 +19,8 @@ Eq. 7 (arXiv 2511.03773) times how near the success is to the one aimed at:
 
 Competence is the mean success on tasks that were not chosen for their value. So tasks get harder as the policy gets
 better, and a task that is solved nearly always is left for one that is solved seldom.
+The list's shares hold a family back whose tasks keep a middling success whatever is learned: V alone would choose it
+more and more (docs/log.md).
 A *cell* is what has a value: a task, or a cluster of tasks where there are no groups.
 """
 
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal
 
@@ -53,6 +56,8 @@ class Tried:
     """Share of its latest episodes that solved the task."""
     age: int
     """Choices since it was last chosen, at least 1."""
+    family: str = ""
+    """Its family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,8 @@ class View:
     """Family -> mean success of what was not chosen for its value; families without results are missing."""
     target: float
     """Success aimed at."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Family -> its share of the list of real tasks, above 0; families that are missing count as 1."""
     candidate: str | None = None
     """The written task that has waited longest for its trial, if one may be chosen now."""
 
@@ -119,7 +126,16 @@ def choose(view: View, settings: CurriculumSection, draw: np.random.Generator) -
         ages = np.array([one.age for one in view.tried], dtype=np.float64)
         return Choice(cell=view.tried[_draw(ages, draw)].cell, why="stale")
     weights = np.where(scores > 0, np.power(scores / scores.max(), settings.sharpness), 0.0)
+    weights *= _of_families(view, weights)
     return Choice(cell=view.tried[_draw(weights, draw)].cell, why="value")
+
+
+def _of_families(view: View, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors of `weights` (shape [cells tried]) after which those of a family sum to its share."""
+    sums: dict[str, float] = {}
+    for one, weight in zip(view.tried, weights, strict=True):
+        sums[one.family] = sums.get(one.family, 0.0) + float(weight)
+    return np.array([view.shares.get(one.family, 1.0) / (sums[one.family] or 1.0) for one in view.tried])
 
 
 def _untried(view: View, settings: CurriculumSection, draw: np.random.Generator) -> str:
@@ -131,9 +147,10 @@ def _untried(view: View, settings: CurriculumSection, draw: np.random.Generator)
 
 def _family_score(view: View, family: str, width: float) -> float:
     success = view.family_success.get(family)
+    share = view.shares.get(family, 1.0)
     if success is None:
-        return UNKNOWN
-    return max(LEAST, score(success * (1 - success), success, view.target, width))
+        return share * UNKNOWN
+    return share * max(LEAST, score(success * (1 - success), success, view.target, width))
 
 
 def _draw(weights: NDArray[np.float64], draw: np.random.Generator) -> int:

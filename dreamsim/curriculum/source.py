@@ -102,6 +102,8 @@ class Curriculum:
         self.groups = groups
         self._real = {task.key: task for task in tasks}
         self._family = {key: family_of(task) for key, task in self._real.items()}
+        listed = Counter(self._family.values())
+        self._shares = {family: count / listed.total() for family, count in listed.items()}
         self._seed = seed
         self._purpose: Purpose = purpose
         self._made_from = (tuple(tasks), clusters, vectors)
@@ -136,7 +138,7 @@ class Curriculum:
             return
         written = self._written.observe(result, attempts=self.settings.attempts) if key in self._written else None
         if written is not None and written.standing == "feasible" and key not in self._cells.of_tasks:
-            self._cells.join(key, written.cell)
+            self._cells.join(written.task, written.cell)
             if not self._cells.clustered:
                 self._cells.choose(written.cell, self.planned)  # its trial was a choice of it
         if key in self._cells.of_tasks and result.returns:
@@ -216,7 +218,13 @@ class Curriculum:
     def _choose(self, allowed: bool) -> Choice:
         """The next cell; `allowed` says whether a written task may come."""
         tried = [
-            Tried(cell=cell, value=known.value, success=known.success, age=self.planned - known.chosen)
+            Tried(
+                cell=cell,
+                value=known.value,
+                success=known.success,
+                age=self.planned - known.chosen,
+                family=self._cells.families[cell],
+            )
             for cell, known in self._cells.tried.items()
             if known.groups and self._ready(cell, allowed)
         ]
@@ -225,6 +233,7 @@ class Curriculum:
             untried=self._cells.untried,
             family_success={family: average.mean for family, average in self._families.items()},
             target=self.target,
+            shares=self._shares,
             candidate=self._written.candidate(self._under_way) if allowed else None,
         )
         draw = generator(self._seed, "curriculum", self.planned)
@@ -388,7 +397,7 @@ class Curriculum:
         self._written, self.chosen = WrittenTasks.from_json(state["written"]), Counter(state["chosen"])
         for one in self._written:
             if one.standing == "feasible":
-                self._cells.join(one.task.key, one.cell)
+                self._cells.join(one.task, one.cell)
         self._cells.restore(state["cells"])
 
     def _fingerprint(self) -> str:
