@@ -27,7 +27,7 @@ ROOT = Path("runs")
 
 FIXED = ("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "tasks.", "train.", "curriculum.")
 """Settings that a resumed run may not change, by beginning."""
-FREE = ("train.steps", "train.threads", "train.save_every", "train.log")
+FREE = ("train.steps", "train.decay", "train.threads", "train.save_every", "train.log")
 """Settings among them that it may."""
 
 

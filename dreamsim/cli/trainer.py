@@ -99,11 +99,12 @@ def _optimiser(settings: Settings, model: PreTrainedModel) -> OptimiserSettings:
 
     train = settings.train
     of_update = train.epochs * train.minibatches
+    decay = train.steps // 2 if train.decay is None else train.decay
     return OptimiserSettings(
         learning_rate=train.learning_rate or _rate(settings, model),
         warmup_updates=train.warmup,
-        decay_from=(train.steps - train.decay) * of_update if train.decay else 0,
-        decay_updates=train.decay * of_update,
+        decay_from=(train.steps - decay) * of_update,
+        decay_updates=decay * of_update,
         epochs=train.epochs,
         minibatches=train.minibatches,
         target_kl=train.target_kl,

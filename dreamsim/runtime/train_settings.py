@@ -31,8 +31,11 @@ class TrainSection(Section):
         None, "of AdamW; default: 5e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
     )
     warmup: int = setting(4, "optimizer steps of linear warm-up", ge=0)
-    decay: int = setting(
-        0, "updates at the end in which the learning rate falls, linearly and nearly to 0", unit="updates", ge=0
+    decay: OptionalInt = setting(
+        None,
+        "updates at the end in which the learning rate falls, linearly and nearly to 0; default: half of train.steps",
+        unit="updates",
+        ge=0,
     )
     epochs: int = setting(1, "passes over the episodes of an update", ge=1)
     minibatches: int = setting(4, "optimizer steps of a pass", ge=1)
@@ -94,7 +97,7 @@ class TrainSection(Section):
             )
         if self.minimum_group == 1 and self.algorithm == "grpo":
             raise ValueError("train.minimum_group must be at least 2 for grpo: one attempt is compared with nothing")
-        if self.decay > self.steps:
+        if self.decay is not None and self.decay > self.steps:
             raise ValueError(f"train.decay = {self.decay} is more than train.steps = {self.steps}: it has no beginning")
         unknown = [name for name in self.log if name not in ("tensorboard", "wandb", "trackio")]
         if unknown:

@@ -18,6 +18,7 @@ from dreamsim.testing.contracts import check_environment
 from dreamsim.testing.environment import ScriptedEnvironment
 from dreamsim.testing.world import CONTAINERS, ENVIRONMENT, OBJECTS, gold_path, scripted_task, scripted_tasks
 from tests.curriculum.lists import a_task, written
+from tests.trainers.played import played
 
 NAMES = {ENVIRONMENT: frozenset((*OBJECTS, *CONTAINERS))}
 NUMBERS = st.integers(0, 63)
@@ -33,8 +34,6 @@ def others_of(task: Task) -> OtherNames:
 
 def carrying(number: int, *held: str) -> Episode:
     """An episode in which these things are carried."""
-    from tests.trainers.played import played
-
     one = played(scripted_task(number))
     states = [State.of([*(f"{name}: held" for name in held)]) for _ in one.transitions]
     steps = [replace(step, state=state) for step, state in zip(one.transitions, states, strict=True)]
@@ -106,10 +105,9 @@ async def test_a_renamed_thing_is_played_as_the_thing_it_is() -> None:
     environment = RenamingEnvironment(ScriptedEnvironment(), NAMES)
     async with environment.session(renamed, episode_id="a", seed=0) as session:
         assert session.state.same_as(renamed.first_state)
-        for action in gold_path(task):
-            last = await session.step(others.text(action))
-            assert last.action == others.text(action)
-    assert last.outcome == "success"
+        steps = [await session.step(others.text(action)) for action in gold_path(task)]
+    assert [step.action for step in steps] == [others.text(action) for action in gold_path(task)]
+    assert steps[-1].outcome == "success"
 
 
 async def test_a_thing_does_not_answer_to_the_name_it_had() -> None:

@@ -221,6 +221,18 @@ def test_a_model_that_changes_its_logits_at_the_end_is_refused() -> None:
         GrpoTrainer(model, PLAIN)
 
 
+def test_a_training_may_go_on_for_longer_than_was_meant(tmp_path: Path) -> None:
+    """More updates than before: the learning rate falls later."""
+    shorter = replace(PLAIN, optimiser=replace(FAST, decay_from=2, decay_updates=2))
+    trainer = GrpoTrainer(tiny(), shorter)
+    for number in range(3):
+        trainer.step(batch(number))
+    trainer.save(tmp_path / "state")
+    longer = GrpoTrainer(tiny(), replace(PLAIN, optimiser=replace(FAST, decay_from=4, decay_updates=4)))
+    longer.load(tmp_path / "state")
+    assert trainer.step(batch(3)).learning_rate < longer.step(batch(3)).learning_rate
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     trainer = GrpoTrainer(tiny(), PLAIN)
     trainer.save(tmp_path / "state")

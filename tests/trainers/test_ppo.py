@@ -97,8 +97,8 @@ def test_running_out_of_steps_costs_something_unless_there_is_no_discount() -> N
     rows = rows_of(made)
     waiting = torch.from_numpy(rows.episode == 0)
     hopes = torch.full((len(rows.step),), 0.7)
-    for gamma, worth in (({}, -0.05 * 0.7), ({"gamma": 1.0}, 0.0)):
-        trainer = PpoTrainer(tiny(), replace(PLAIN, **gamma))
+    for settings, worth in ((PLAIN, -0.05 * 0.7), (replace(PLAIN, gamma=1.0), 0.0)):
+        trainer = PpoTrainer(tiny(), settings)
         torch.nn.init.constant_(trainer._learner.network.value_head.bias, 0.7)
         advantages = trainer._targets(made, rows, hopes, None).advantages
         assert advantages[waiting][-1].item() == pytest.approx(worth, abs=1e-6)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STATE = "state.pt"
 FACTS = "trainer.json"
+SCHEDULE = ("decay_from", "decay_updates")
+"""Of `OptimiserSettings`: what a training that goes on may change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +239,7 @@ class Learner:
             (work / FACTS).write_text(json.dumps({"facts": _plain(facts), "counters": counters}, indent=1) + "\n")
 
     def load(self, directory: Path, facts: dict[str, Any]) -> None:
-        """Go on from what was saved.
+        """Go on from what was saved; the schedule of the learning rate may be another one.
 
         Raises:
             ConfigurationError: there is nothing, or it was saved with other facts.
@@ -249,7 +251,11 @@ class Learner:
             raise ConfigurationError(f"there is no trainer's state in {directory}")
         told = json.loads((directory / FACTS).read_text())
         mine = _plain(facts)
-        differing = sorted(name for name in {*told["facts"], *mine} if told["facts"].get(name) != mine.get(name))
+        theirs = told["facts"]
+        for side in (theirs, mine):
+            for name in SCHEDULE:  # how many updates are wanted may change on the way, and with it the rate
+                side.get("settings", {}).get("optimiser", {}).pop(name, None)
+        differing = sorted(name for name in {*theirs, *mine} if theirs.get(name) != mine.get(name))
         if differing:
             raise ConfigurationError(f"{directory} was saved with other settings: {', '.join(differing)}")
         state = torch.load(directory / STATE, map_location="cpu", weights_only=True)
