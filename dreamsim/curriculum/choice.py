@@ -6,7 +6,7 @@ Always: the same view, settings and draw give the same choice.
 A choice is one of:
     candidate   a written task that nobody has tried; first, because only a trial shows whether it can be solved
     unseen      with probability `explore`: a cell never tried. First a family is drawn, in proportion to its share of
-                the list times the score that a task of its mean success would have, then one of its cells, evenly
+                the list, then one of its cells, evenly
     stale       with probability `staleness` of what remains: in proportion to how many choices ago it was tried
     value       else: first a family, in proportion to its share of the list, then one of its cells, in proportion to
                 score ** sharpness
@@ -30,7 +30,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,6 @@ from numpy.typing import NDArray
 from dreamsim.runtime.curriculum_settings import CurriculumSection
 
 Why = Literal["candidate", "unseen", "stale", "value", "uniform"]
-UNKNOWN: Final = 0.25
-"""Score of a family nobody has tried: the greatest that returns of 0 and 1 can have."""
-LEAST: Final = 0.01
-"""Least score of a family that is explored: what cannot be solved today may be tomorrow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +64,6 @@ class View:
     """Cells with results."""
     untried: Mapping[str, Sequence[str]]
     """Family -> cells never chosen; no family is empty."""
-    family_success: Mapping[str, float]
-    """Family -> mean success of what was not chosen for its value; families without results are missing."""
     target: float
     """Success aimed at."""
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -118,7 +112,7 @@ def choose(view: View, settings: CurriculumSection, draw: np.random.Generator) -
         return Choice(cell=view.candidate, why="candidate")
     explore, by_age = draw.random(2)
     if view.untried and (explore < settings.explore or not view.tried):
-        return Choice(cell=_untried(view, settings, draw), why="unseen")
+        return Choice(cell=_untried(view, draw), why="unseen")
     if not view.tried:
         return None
     scores = np.array([score(one.value, one.success, view.target, settings.band) for one in view.tried])
@@ -126,31 +120,26 @@ def choose(view: View, settings: CurriculumSection, draw: np.random.Generator) -
         ages = np.array([one.age for one in view.tried], dtype=np.float64)
         return Choice(cell=view.tried[_draw(ages, draw)].cell, why="stale")
     weights = np.where(scores > 0, np.power(scores / scores.max(), settings.sharpness), 0.0)
-    weights *= _of_families(view, weights)
+    weights = shared_out(weights, [one.family for one in view.tried], view.shares)
     return Choice(cell=view.tried[_draw(weights, draw)].cell, why="value")
 
 
-def _of_families(view: View, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Factors of `weights` (shape [cells tried]) after which those of a family sum to its share."""
+def shared_out(
+    weights: NDArray[np.float64], families: Sequence[str], shares: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """`weights` (shape [n]) scaled so that those of each of `families` (n names) sum to its share."""
     sums: dict[str, float] = {}
-    for one, weight in zip(view.tried, weights, strict=True):
-        sums[one.family] = sums.get(one.family, 0.0) + float(weight)
-    return np.array([view.shares.get(one.family, 1.0) / (sums[one.family] or 1.0) for one in view.tried])
+    for family, weight in zip(families, weights, strict=True):
+        sums[family] = sums.get(family, 0.0) + float(weight)
+    scaled: NDArray[np.float64] = weights * np.array([shares.get(one, 1.0) / (sums[one] or 1.0) for one in families])
+    return scaled
 
 
-def _untried(view: View, settings: CurriculumSection, draw: np.random.Generator) -> str:
+def _untried(view: View, draw: np.random.Generator) -> str:
     families = list(view.untried)
-    weights = np.array([_family_score(view, family, settings.band) for family in families])
+    weights = np.array([view.shares.get(family, 1.0) for family in families])
     cells = view.untried[families[_draw(weights, draw)]]
     return cells[int(draw.integers(len(cells)))]
-
-
-def _family_score(view: View, family: str, width: float) -> float:
-    success = view.family_success.get(family)
-    share = view.shares.get(family, 1.0)
-    if success is None:
-        return share * UNKNOWN
-    return share * max(LEAST, score(success * (1 - success), success, view.target, width))
 
 
 def _draw(weights: NDArray[np.float64], draw: np.random.Generator) -> int:

@@ -25,7 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamsim.curriculum.cells import Cells
-from dreamsim.curriculum.choice import Choice, Tried, View, Why, choose, score, synthetic_allowed, target_success
+from dreamsim.curriculum.choice import (
+    Choice,
+    Tried,
+    View,
+    Why,
+    choose,
+    score,
+    shared_out,
+    synthetic_allowed,
+    target_success,
+)
 from dreamsim.curriculum.statistics import Average, CellStatistics
 from dreamsim.curriculum.task_writing import family_of
 from dreamsim.curriculum.value import GroupResult, TaskClusters
@@ -115,7 +125,6 @@ class Curriculum:
         """As before the first decision."""
         tasks, clusters, vectors = self._made_from
         self._cells = Cells(tasks, clusters=clusters, vectors=vectors, memory=self.settings.cluster_memory)
-        self._families: dict[str, Average] = {}
         self._explored = Average()
         self._numbers: Counter[str] = Counter()
         self._open: dict[tuple[str, int], Why] = {}
@@ -144,13 +153,8 @@ class Curriculum:
         if key in self._cells.of_tasks and result.returns:
             self._cells.observe(self._cells.of_tasks[key], result)
             if why != "value" and written is None:
-                self._average(self._family[key], result.success)
+                self._explored = self._explored.after(result.success, memory=self.settings.memory)
         self._tell()
-
-    def _average(self, family: str, success: float) -> None:
-        memory = self.settings.memory
-        self._explored = self._explored.after(success, memory=memory)
-        self._families[family] = self._families.get(family, Average()).after(success, memory=memory)
 
     @property
     def competence(self) -> float:
@@ -231,7 +235,6 @@ class Curriculum:
         view = View(
             tried=tried,
             untried=self._cells.untried,
-            family_success={family: average.mean for family, average in self._families.items()},
             target=self.target,
             shares=self._shares,
             candidate=self._written.candidate(self._under_way) if allowed else None,
@@ -300,21 +303,24 @@ class Curriculum:
         return None if seed is None else self._written.order(seed, self._others(seed))
 
     def _seed_task(self) -> Task | None:
-        """A solved task, drawn in proportion to its score; not one that is too far from a real one."""
+        """A solved task, of a family as often as the list has it, and in proportion to its score; not one that is too
+        far from a real one."""
         target, width = self.target, self.settings.band
         seeds: list[str] = []
         scores: list[float] = []
+        families: list[str] = []
         for cell, known in self._cells.tried.items():
             worth = score(known.value, known.success, target, width) if known.successes else 0.0
             if worth > 0:
                 members = [key for key in self._cells.members(cell) if self._depth(key) < self.settings.depth]
                 seeds += members
                 scores += [worth / len(members) for _ in members]
+                families += [self._cells.families[cell] for _ in members]
         if not seeds:
             return None
         draw = generator(self._seed, "seed", self._written.orders)
-        total = sum(scores)
-        return self._task(seeds[int(draw.choice(len(seeds), p=[one / total for one in scores]))])
+        weights = shared_out(np.array(scores), families, self._shares)
+        return self._task(seeds[int(draw.choice(len(seeds), p=weights / weights.sum()))])
 
     def _depth(self, key: str) -> int:
         lineage = self._task(key).lineage
@@ -364,7 +370,6 @@ class Curriculum:
             "planned": self.planned,
             "synthetic": self.synthetic,
             "explored": self._explored.to_json(),
-            "families": {name: one.to_json() for name, one in self._families.items()},
             "cells": self._cells.to_json(),
             "numbers": dict(self._numbers),
             "open": [[key, number, why] for (key, number), why in self._open.items()],
@@ -390,7 +395,6 @@ class Curriculum:
         self._forget()
         self.planned, self.synthetic = state["planned"], state["synthetic"]
         self._explored = Average.from_json(state["explored"])
-        self._families = {name: Average.from_json(found) for name, found in state["families"].items()}
         self._numbers = Counter(state["numbers"])
         self._open = {(key, number): why for key, number, why in state["open"]}
         self._again = list(self._open) if again else []

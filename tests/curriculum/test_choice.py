@@ -22,13 +22,11 @@ def tried(cell: str, success: float = 0.5, *, age: int = 1) -> Tried:
 def view(
     *cells: Tried,
     untried: dict[str, list[str]] | None = None,
-    families: dict[str, float] | None = None,
     candidate: str | None = None,
 ) -> View:
     return View(
         tried=cells,
         untried=untried or {},
-        family_success=families or {},
         target=0.5,
         candidate=candidate,
     )
@@ -82,29 +80,22 @@ def test_where_nothing_is_worth_anything_age_decides() -> None:
     assert often(view(tried("a", 0.0), tried("b", 1.0)), staleness=0.0)["stale"] == 400
 
 
-def test_a_family_near_the_success_aimed_at_is_explored_more_often_but_no_family_never() -> None:
-    found = view(untried={"good": ["a"], "hopeless": ["b"], "unknown": ["c"]}, families={"good": 0.5, "hopeless": 0.0})
-    counts = often(found, draws=1000)
-    assert counts["a"] / counts["c"] == pytest.approx(1.0, rel=0.3)
-    assert 0 < counts["b"] < 0.1 * counts["a"]
-
-
 def test_families_come_as_often_as_the_list_has_them_whatever_their_value() -> None:
     """Many cells of a middling success do not crowd out the few of another family."""
     noisy = [Tried(cell=f"noisy {n}", value=0.25, success=0.5, age=1, family="noisy") for n in range(20)]
     rare = Tried(cell="rare", value=0.09, success=0.1, age=1, family="rare")
-    found = View(tried=[*noisy, rare], untried={}, family_success={}, target=0.5, shares={"noisy": 0.4, "rare": 0.6})
+    found = View(tried=[*noisy, rare], untried={}, target=0.5, shares={"noisy": 0.4, "rare": 0.6})
     assert often(found, staleness=0.0)["rare"] / 400 == pytest.approx(0.6, abs=0.08)
 
 
 def test_a_family_that_teaches_nothing_leaves_its_share_to_the_others() -> None:
     known = Tried(cell="known", value=0.0, success=1.0, age=1, family="known")
-    found = View(tried=[known, tried("a")], untried={}, family_success={}, target=0.5, shares={"known": 0.9, "": 0.1})
+    found = View(tried=[known, tried("a")], untried={}, target=0.5, shares={"known": 0.9, "": 0.1})
     assert often(found, staleness=0.0)["a"] == 400
 
 
 def test_a_family_is_explored_as_the_list_has_it() -> None:
-    found = View(tried=(), untried={"f": ["a"], "g": ["b"]}, family_success={}, target=0.5, shares={"f": 0.8, "g": 0.2})
+    found = View(tried=(), untried={"f": ["a"], "g": ["b"]}, target=0.5, shares={"f": 0.8, "g": 0.2})
     assert often(found)["a"] / 400 == pytest.approx(0.8, abs=0.08)
 
 
