@@ -21,6 +21,7 @@ from dreamsim_adapters.environments.textworld_express.ledger_rules import RULES
 
 KITCHEN = (
     *("at: kitchen", "stove: here", "oven: here", "fridge: closed", "counter: here", "cookbook: in counter"),
+    "kitchen cupboard: closed",
     *("apple: held", "potato: held raw", "knife: held", "north: closed door", "east: pantry"),
 )
 RECIPE = "result: gather apple, potato; slice apple; fry potato; prepare meal"
@@ -52,6 +53,8 @@ def _reading(recipe: str, lines: tuple[str, ...] = KITCHEN) -> Transition:
     return _step("read cookbook", (*lines, f"result: {recipe}"))
 
 
+BARE = _changed(KITCHEN, "fridge: open", "egg: in fridge raw", "kitchen cupboard: open", "spoon: in kitchen cupboard")
+CUPBOARD = _step("open kitchen cupboard", BARE)
 READ = _step("read cookbook", (*KITCHEN, RECIPE))
 OPENED = _changed(KITCHEN, "fridge: open", "egg: in fridge raw")
 PANTRY = (
@@ -106,6 +109,8 @@ LIES: tuple[tuple[str, tuple[Transition, ...], Transition], ...] = (
     ("recipe_there", (), _reading("gather apple, banana; prepare meal")),
     ("recipe_there", (_step("open fridge", OPENED),), _reading("gather apple, carrot; prepare meal", OPENED)),
     ("recipe_there", (_reading("gather apple, carrot; prepare meal"),), _step("open fridge", OPENED)),
+    ("recipe_there", (_reading("gather apple, salt; prepare meal"), _step("open fridge", OPENED)), CUPBOARD),
+    ("recipe_there", (_step("open fridge", OPENED), CUPBOARD), _reading("gather apple, flour; prepare meal", BARE)),
 )
 
 
@@ -136,6 +141,7 @@ TRUE: tuple[tuple[tuple[Transition, ...], Transition], ...] = (
     ((_step("open fridge", OPENED),), _reading("gather apple, egg; prepare meal", OPENED)),
     ((_reading("gather apple, egg; prepare meal"),), _step("open fridge", OPENED)),
     ((_reading("gather apple, salt; prepare meal"),), _step("open fridge", OPENED)),
+    ((_step("open fridge", OPENED), CUPBOARD), _reading("gather apple, unheard of; prepare meal", BARE)),
 )
 
 
@@ -145,6 +151,25 @@ def test_a_true_step_breaks_none(before: tuple[Transition, ...], step: Transitio
     for transition in before:
         books.see(transition)
     assert books.contradictions(step) == ()
+
+
+@pytest.mark.parametrize(
+    ("missing", "before", "look", "shown"),
+    [
+        ("carrot", (), _step("open fridge", OPENED), "in fridge"),
+        ("pork chop", (), _step("open fridge", OPENED), "in fridge raw"),
+        ("salt", (_step("open fridge", OPENED),), CUPBOARD, "in kitchen cupboard"),
+    ],
+)
+def test_what_a_recipe_asks_for_is_put_where_alone_it_can_be(
+    missing: str, before: tuple[Transition, ...], look: Transition, shown: str
+) -> None:
+    books = _books(numLocations=1, numIngredients=2)
+    for transition in (_reading(f"gather apple, {missing}; prepare meal"), *before):
+        books.see(transition)
+    amended = books.amended(look)
+    assert amended is not None
+    assert amended.elements == {**look.state.elements, missing: shown}
 
 
 def test_a_kitchen_among_other_rooms_may_lack_what_its_recipe_asks_for() -> None:

@@ -1,8 +1,8 @@
 """The state that a step must show by the books, where it showed another.
 
 In: the books of an episode and a step that contradicts them. Out: the elements after it, or None.
-Always: nothing is made up: what the books leave open is as the step shows it, and where that cannot be told apart
-(things of one name, a first look that failed) there is no state.
+Always: nothing is made up: what the books leave open is as the step shows it, with what a recipe asks for where it can
+be nowhere else; and where things cannot be told apart (of one name, a first look that failed) there is no state.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dreamsim.records.state import RESULT
 from dreamsim_adapters.environments.textworld_express.books import TextWorldExpressBooks, Things, things
 from dreamsim_adapters.environments.textworld_express.foretell import Foretold, foretell
 from dreamsim_adapters.environments.textworld_express.mapping import FAILED
+from dreamsim_adapters.environments.textworld_express.pantry import found_in, owed
 
 _NOTHING: Final[Things] = Counter()
 
@@ -30,9 +31,16 @@ def amended(books: TextWorldExpressBooks, step: Step) -> dict[str, str] | None:
         return None
     seen = things(step.after)
     after = _settled(foretold, foretold.things, seen)
+    after = after + Counter(
+        [found_in(name, step.action) for name in owed(books, step.action) if not _is_in(name, after)]
+    )
     if any(base_name(key) != key for key in before) or _share_names(after) or _share_names(seen):
         return None  # things of one name: which of them is meant is not written
     return {**_in_order(before, dict(after.keys())), **_result(books, foretold, step)}
+
+
+def _is_in(name: str, some: Things) -> bool:
+    return any(other == name for other, _ in some)
 
 
 def _share_names(some: Things) -> bool:

@@ -1,8 +1,7 @@
 """Where the food of cookingworld is kept, and what that says of a recipe.
 
-In: the books of an episode and a step. Out: (rule, message) pairs.
-Always: only worlds of one room are judged, whose counter is in sight; food of an unknown name, and what may be anywhere
-(salt, flour, oil, pepper), is let pass.
+In: the books of an episode and a step. Out: (rule, message) pairs; what a first look must show.
+Always: only worlds of one room are judged, whose counter is in sight; food of an unknown name is let pass.
 
 A dream in which the recipe asks for what is nowhere cannot be won: before these rules that were 41 % of the dreams of a
 training whose cookbook was read and whose fridge and cupboard were opened (docs/log.md).
@@ -38,36 +37,63 @@ KEPT: Final[Mapping[str, str]] = MappingProxyType(
     )
 )
 """Food -> where it always lies at first, in all folds (450 games of textworld-express 1.1.0)."""
+ANYWHERE: Final = frozenset({"black pepper", "flour", "olive oil", "salt"})
+"""Food that lies on the counter or a table, in the fridge or in the kitchen cupboard."""
+RAW: Final = frozenset({"chicken breast", "chicken leg", "chicken wing", "egg", "pork chop", "red tuna", "white tuna"})
+"""What of the fridge's food is raw at first."""
 _FRIDGE: Final = "fridge"
-_LOOK: Final = f"open {_FRIDGE}"
+_CUPBOARD: Final = "kitchen cupboard"
 
 
 def broken_by_recipe(books: TextWorldExpressBooks, step: Step) -> Iterator[tuple[str, str]]:
     """What `step` says against recipe and pantry."""
-    parameters = books.task.parameters
-    if books.game != "cookingworld" or parameters.get("numLocations") != 1:
+    if not _judged(books):
         return
-    if step.action == _LOOK and books.recipe is not None and not _looked(books):
-        for name in _missing(books, books.recipe, step, kept={_FRIDGE}):
-            yield "recipe_there", f"the recipe asks for {name!r}, which is kept in the fridge and is not there"
+    for name in owed(books, step.action):
+        if not any(base_name(key) == name for key in step.after):
+            yield "recipe_there", f"the recipe asks for {name!r}, and after {step.action!r} it is nowhere"
     said = step.after.get(RESULT, "")
     if books.recipe is None and said.startswith("gather "):
-        recipe, wanted = recipe_of(said), parameters.get("numIngredients")
+        recipe, wanted = recipe_of(said), books.task.parameters.get("numIngredients")
         if isinstance(wanted, int) and len(recipe) != wanted:
             yield "recipe_size", f"the recipe asks for {len(recipe)} ingredients, in a game of {wanted}"
-        for name in _missing(books, recipe, step, kept={"counter", *({_FRIDGE} if _looked(books) else ())}):
-            yield "recipe_there", f"the recipe asks for {name!r}, which is not in the {KEPT[name]}"
+        for name in _unseen(books, recipe):
+            if _nowhere(name, _looked(books)):
+                yield "recipe_there", f"the recipe asks for {name!r}, which would have been seen by now"
 
 
-def _looked(books: TextWorldExpressBooks) -> bool:
-    return any(container == _FRIDGE for _, container in books.contents)
+def owed(books: TextWorldExpressBooks, action: str) -> tuple[str, ...]:
+    """What a first look into fridge or cupboard must show: the recipe asks for it, and it can be nowhere else."""
+    container = action.removeprefix("open ")
+    looked = _looked(books)
+    if books.recipe is None or not _judged(books) or container not in (_FRIDGE, _CUPBOARD) or container in looked:
+        return ()
+    if not action.startswith("open "):
+        return ()
+    return tuple(name for name in _unseen(books, books.recipe) if _nowhere(name, {*looked, container}))
 
 
-def _missing(
-    books: TextWorldExpressBooks, recipe: Mapping[str, object], step: Step, *, kept: set[str]
-) -> Iterator[str]:
-    """What of `recipe` should have been seen by now, if it is kept there, and was not."""
-    seen = {base_name(key) for key in (*books.before, *step.after)} | books.taken
-    for inside in books.contents.values():
+def found_in(name: str, action: str) -> tuple[str, str]:
+    """An owed thing as a first look shows it: name and value."""
+    return name, f"in {action.removeprefix('open ')}" + (" raw" if name in RAW else "")
+
+
+def _judged(books: TextWorldExpressBooks) -> bool:
+    return books.game == "cookingworld" and books.task.parameters.get("numLocations") == 1
+
+
+def _looked(books: TextWorldExpressBooks) -> set[str]:
+    return {container for _, container in books.contents}
+
+
+def _nowhere(name: str, looked: set[str]) -> bool:
+    """Whether what was not seen would have been, once these containers were looked into; the counter is in sight."""
+    return KEPT.get(name) in {"counter", *looked} or (name in ANYWHERE and {_FRIDGE, _CUPBOARD} <= looked)
+
+
+def _unseen(books: TextWorldExpressBooks, recipe: Mapping[str, object]) -> Iterator[str]:
+    """What of `recipe` was not seen so far."""
+    seen = {base_name(key) for key in books.before} | books.taken
+    for inside in (*books.contents.values(), *books.rooms.values()):
         seen |= {name for name, _ in inside}
-    return (name for name in recipe if KEPT.get(name) in kept and name not in seen)
+    return (name for name in recipe if name not in seen)
