@@ -135,6 +135,16 @@ def shared_out(
     return scaled
 
 
+def draw_shared(
+    weighed: Sequence[tuple[str, str, float]], shares: Mapping[str, float], draw: np.random.Generator
+) -> str | None:
+    """One of (name, family, weight above 0): a family by its share, then by weight. None where there is nothing."""
+    if not weighed:
+        return None
+    weights = np.array([weight for _, _, weight in weighed])
+    return weighed[_draw(shared_out(weights, [family for _, family, _ in weighed], shares), draw)][0]
+
+
 def _untried(view: View, draw: np.random.Generator) -> str:
     families = list(view.untried)
     weights = np.array([view.shares.get(family, 1.0) for family in families])

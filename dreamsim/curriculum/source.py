@@ -31,8 +31,8 @@ from dreamsim.curriculum.choice import (
     View,
     Why,
     choose,
+    draw_shared,
     score,
-    shared_out,
     synthetic_allowed,
     target_success,
 )
@@ -112,8 +112,7 @@ class Curriculum:
         self.groups = groups
         self._real = {task.key: task for task in tasks}
         self._family = {key: family_of(task) for key, task in self._real.items()}
-        listed = Counter(self._family.values())
-        self._shares = {family: count / listed.total() for family, count in listed.items()}
+        self._shares = {family: n / len(self._real) for family, n in Counter(self._family.values()).items()}
         self._seed = seed
         self._purpose: Purpose = purpose
         self._made_from = (tuple(tasks), clusters, vectors)
@@ -303,24 +302,14 @@ class Curriculum:
         return None if seed is None else self._written.order(seed, self._others(seed))
 
     def _seed_task(self) -> Task | None:
-        """A solved task, of a family as often as the list has it, and in proportion to its score; not one that is too
-        far from a real one."""
-        target, width = self.target, self.settings.band
-        seeds: list[str] = []
-        scores: list[float] = []
-        families: list[str] = []
+        """A solved task not too far from a real one, of a family by its share of the list, then by its score."""
+        found: list[tuple[str, str, float]] = []
         for cell, known in self._cells.tried.items():
-            worth = score(known.value, known.success, target, width) if known.successes else 0.0
-            if worth > 0:
-                members = [key for key in self._cells.members(cell) if self._depth(key) < self.settings.depth]
-                seeds += members
-                scores += [worth / len(members) for _ in members]
-                families += [self._cells.families[cell] for _ in members]
-        if not seeds:
-            return None
-        draw = generator(self._seed, "seed", self._written.orders)
-        weights = shared_out(np.array(scores), families, self._shares)
-        return self._task(seeds[int(draw.choice(len(seeds), p=weights / weights.sum()))])
+            worth = score(known.value, known.success, self.target, self.settings.band) if known.successes else 0.0
+            members = [key for key in self._cells.members(cell) if self._depth(key) < self.settings.depth]
+            found += [(key, self._cells.families[cell], worth / len(members)) for key in members if worth > 0]
+        drawn = draw_shared(found, self._shares, generator(self._seed, "seed", self._written.orders))
+        return None if drawn is None else self._task(drawn)
 
     def _depth(self, key: str) -> int:
         lineage = self._task(key).lineage
