@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--ledger", type=Path, default=CLOSED_LOOP, help="the file of figures")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where page and picture go")
     parser.add_argument("--seeds", type=numbers, default=SEEDS)
-    parser.add_argument("--rows", default=",".join(ROWS), help="of: " + ", ".join(ROWS))
+    parser.add_argument("--rows", default=",".join(ROWS), help="some of " + ", ".join(ROWS))
     parser.add_argument("--games", type=int, default=480, help="real games that every row is measured on")
     parser.add_argument("--page", action="store_true", help="run nothing, write what is finished")
     given, rest = parser.parse_known_args(arguments)

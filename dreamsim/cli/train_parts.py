@@ -101,12 +101,7 @@ async def assembled_training(
     real, dreamed = wanted.real_share.ever("real"), wanted.real_share.ever("dreamed")
     environments: dict[Source, Environment] = {}
     async with AsyncExitStack() as opened:
-        tasks = await tasks_of(settings)
-        names = await to_thread.run_sync(_names, settings)
-        renaming = settings.curriculum.renamed
-        tasks = await to_thread.run_sync(
-            lambda given: renamed_tasks(given, names, share=renaming, seed=settings.run.seed), tasks
-        )
+        tasks, names = await to_thread.run_sync(_renamed, settings, await tasks_of(settings))
         store = await opened.enter_async_context(
             open_store(
                 directory.store,
@@ -148,21 +143,24 @@ async def assembled_training(
         yield Assembled(parts=parts, settings=wanted, store=store)
 
 
-def _names(settings: Settings) -> dict[str, frozenset[str]]:
-    """What may bear other names, by environment: what is carried in the real experiences. Blocks: reads them.
+def _renamed(settings: Settings, tasks: Sequence[Task]) -> tuple[Sequence[Task], dict[str, frozenset[str]]]:
+    """The tasks, some with other names, and by environment what may bear other names: what is carried in the real
+    experiences. Blocks: reads them.
 
     Raises:
         ConfigurationError: tasks are to be renamed, and there are no experiences.
     """
-    if not settings.curriculum.renamed:
-        return {}
+    share = settings.curriculum.renamed
+    if not share:
+        return tasks, {}
     path = experience_file(settings)
     if path is None:
         raise ConfigurationError(
             "curriculum.renamed takes the names of things from real experiences: name some with store.experiences, "
             "or set curriculum.renamed = 0"
         )
-    return world_names(read_jsonl(path))
+    names = world_names(read_jsonl(path))
+    return renamed_tasks(tasks, names, share=share, seed=settings.run.seed), names
 
 
 def learned_from(settings: Settings) -> Settings:

@@ -7,9 +7,10 @@ Always:
 - all episodes of a task have the same names for the same things, in every process;
 - a task says in its parameters that it is renamed, and so wherever it is stored.
 
-A policy that is trained on a few hundred names learns what to do with these, and unlearns to copy others: in real games
-of unknown things, actions that take or put what is not there became three times as many (docs/log.md). This is domain
-randomization (arXiv 1703.06907) of what a text world can vary most cheaply.
+A policy that is trained on a few hundred names learns what to do with these, and may unlearn to copy others: in real
+games of unknown things, actions that take or put what is not there become two to four times as many (docs/log.md; that
+renaming helps is not shown yet). This is domain randomization (arXiv 1703.06907) of what a text world can vary most
+cheaply.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class OtherNames:
 
     def __init__(self, names: Collection[str], number: int) -> None:
         """Invent a name for each of `names`; another `number`, other names."""
-        drawn, others = generator(number, "names"), dict[str, str]()
+        drawn = generator(number, "names")
+        others: dict[str, str] = {}
         for name in sorted(names):
             invented = name
             while invented in others or invented in names:
@@ -97,16 +99,18 @@ def other_names(names: frozenset[str], number: int) -> OtherNames:
     return OtherNames(names, number)
 
 
+def carried_in(episode: Episode) -> set[str]:
+    """Names of everything that is carried at some time in `episode`."""
+    return {name for step in episode.transitions for name, value in step.state.elements.items() if is_held(value)}
+
+
 def world_names(episodes: Iterable[Episode], *, common: float = COMMON) -> dict[str, frozenset[str]]:
     """For each environment what is carried at some time in its `episodes`, but not in more than `common` of them."""
     carried: dict[str, Counter[str]] = defaultdict(Counter)
     of: Counter[str] = Counter()
     for episode in episodes:
-        environment = episode.task.environment
-        of[environment] += 1
-        carried[environment].update(
-            {name for step in episode.transitions for name, value in step.state.elements.items() if is_held(value)}
-        )
+        of[episode.task.environment] += 1
+        carried[episode.task.environment].update(carried_in(episode))
     return {
         environment: frozenset(name for name, times in found.items() if times <= common * of[environment])
         for environment, found in carried.items()
@@ -124,8 +128,10 @@ def renamed_tasks(
 
 
 def _perhaps(task: Task, names: frozenset[str], share: float, seed: int) -> Task:
+    if not names or RENAMED in task.parameters:
+        return task
     drawn = generator(seed, "renamed", task.key)
-    if not names or RENAMED in task.parameters or drawn.random() >= share:
+    if drawn.random() >= share:
         return task
     others = other_names(names, int(drawn.integers(NAMINGS)))
     renamed = others.task(task)

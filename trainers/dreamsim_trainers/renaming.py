@@ -18,8 +18,9 @@ from dataclasses import replace
 import numpy as np
 
 from dreamsim.curriculum.lexicon import invented_kind, invented_name
+from dreamsim.curriculum.renaming import carried_in
 from dreamsim.records.episode import Episode
-from dreamsim.records.state import State, is_held
+from dreamsim.records.state import State
 
 
 def kind_of(name: str) -> str:
@@ -104,8 +105,4 @@ def _reworded(episode: Episode, other: Callable[[str], str]) -> Episode:
 
 def carried_names(episodes: Iterable[Episode], *, keep: Collection[str] = ()) -> set[str]:
     """Names of everything that is carried at some time in `episodes`, but those of `keep`."""
-    names: set[str] = set()
-    for episode in episodes:
-        for transition in episode.transitions:
-            names.update(name for name, value in transition.state.elements.items() if is_held(value))
-    return names - set(keep)
+    return {name for episode in episodes for name in carried_in(episode)} - set(keep)

@@ -3,8 +3,7 @@
 In: the books of an episode and a step. Out: (rule, message) pairs; what a first look must show.
 Always: only worlds of one room are judged, whose counter is in sight; food of an unknown name is let pass.
 
-A dream in which the recipe asks for what is nowhere cannot be won: before these rules that were 41 % of the dreams of a
-training whose cookbook was read and whose fridge and cupboard were opened (docs/log.md).
+A dream in which the recipe asks for what is nowhere cannot be won, and teaches nothing (docs/log.md).
 """
 
 from __future__ import annotations
@@ -64,11 +63,9 @@ def broken_by_recipe(books: TextWorldExpressBooks, step: Step) -> Iterator[tuple
 
 def owed(books: TextWorldExpressBooks, action: str) -> tuple[str, ...]:
     """What a first look into fridge or cupboard must show: the recipe asks for it, and it can be nowhere else."""
-    container = action.removeprefix("open ")
+    verb, _, container = action.partition(" ")
     looked = _looked(books)
-    if books.recipe is None or not _judged(books) or container not in (_FRIDGE, _CUPBOARD) or container in looked:
-        return ()
-    if not action.startswith("open "):
+    if verb != "open" or container not in {_FRIDGE, _CUPBOARD} - looked or books.recipe is None or not _judged(books):
         return ()
     return tuple(name for name in _unseen(books, books.recipe) if _nowhere(name, {*looked, container}))
 
