@@ -25,7 +25,10 @@ SUMMARY = "summary.json"
 STORE = "store.sqlite"
 ROOT = Path("runs")
 
-FIXED = ("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "tasks.", "train.", "curriculum.")
+FIXED = (
+    *("run.seed", "run.max_steps", "run.purpose", "store.path", "store.encoder", "store.experiences"),
+    *("tasks.", "train.", "curriculum."),
+)
 """Settings that a resumed run may not change, by beginning."""
 FREE = ("train.steps", "train.decay", "train.threads", "train.save_every", "train.log")
 """Settings among them that it may."""

@@ -114,6 +114,8 @@ def test_a_resumed_run_may_grow_but_not_change_what_episodes_depend_on(
     assert main([*SCRIPTED, "--episodes", "5", "--directory", "a"]) == 0
     assert main(["--run.resume", "a", "--seed", "9"]) == 2
     assert "run.seed was 0 and cannot become 9" in capsys.readouterr().err
+    assert main(["--run.resume", "a", "--store.experiences", "none"]) == 2
+    assert "store.experiences was 'shipped' and cannot become None" in capsys.readouterr().err
     assert main(["--run.resume", "a", "--episodes", "8"]) == 0
     assert len(stored_ids(tmp_path / "a")) == 8
 
