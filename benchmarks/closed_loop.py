@@ -41,6 +41,8 @@ SIZES = (
     *("--train.evaluate_every", "4", "--train.evaluate_games", "90", "--curriculum.renamed", "0.3"),
 )
 """What all trainings share: 14 updates of 16 tasks, each attempted 16 times."""
+LONG = ("--train.steps", "24", "--train.decay", "12")
+"""As many updates as fit in a quarter of an hour; the rate falls in the last half of them, as it does by default."""
 SEEDS = (3, 4, 5)
 """Sizes and settings were chosen with other seeds, on dev games."""
 THEN_REAL = (
@@ -80,6 +82,7 @@ ROWS = {
     "ppo_dream": Row(name="PPO dream", algorithm="ppo"),
     "grpo_dream_real": Row(name="GRPO dream, then real", algorithm="grpo", then_real=True),
     "ppo_dream_real": Row(name="PPO dream, then real", algorithm="ppo", then_real=True),
+    "grpo_dream_long": Row(name="GRPO dream, 24 updates", algorithm="grpo", settings=LONG),
     "no_replay": Row(name="GRPO dream without replay", algorithm="grpo", settings=("--experience.retrieve", "off")),
     "no_reasoning": Row(
         name="GRPO dream without reasoning", algorithm="grpo", settings=("--experience.reasoning", "no")

@@ -23,7 +23,13 @@ RESULTS = ROOT / "benchmarks" / "results" / "closed-loop"
 """One file for every row and seed that is finished."""
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 COMMAND = ["python", "-m", "benchmarks.closed_loop"]
-CURVES = {"grpo_dream": "#c2410c", "grpo_real": "#1d4ed8", "ppo_dream": "#f59e0b", "ppo_real": "#60a5fa"}
+CURVES = {
+    "grpo_dream_long": "#7c2d12",
+    "grpo_dream": "#c2410c",
+    "grpo_real": "#1d4ed8",
+    "ppo_dream": "#f59e0b",
+    "ppo_real": "#60a5fa",
+}
 POINTS = 20
 """Rise in real success that `seconds_to_20_points` waits for."""
 
@@ -100,7 +106,8 @@ def figures(found: Results) -> dict[str, tuple[Estimate, list[int]]]:
             values = [scale * (found[row][seed]["success"] - found[other][seed]["success"]) for seed in seeds]
             made[key] = over_seeds(values), seeds
 
-    differ("real_gain_points", "grpo_dream", "before", 100.0)
+    differ("real_gain_points", "grpo_dream_long", "before", 100.0)
+    differ("real_gain_points.14_updates", "grpo_dream", "before", 100.0)
     differ("real_gain_points.ppo", "ppo_dream", "before", 100.0)
     for algorithm, mark in (("grpo", ""), ("ppo", ".ppo")):
         differ(f"dream_minus_real{mark}", f"{algorithm}_dream", f"{algorithm}_real")
