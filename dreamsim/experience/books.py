@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from dreamsim.experience.parse import AnswerRules
@@ -17,6 +18,8 @@ from dreamsim.records.task import Task
 
 FAILED = "failed"
 """Value of the `result` line after an action that did not work."""
+TEXTS_KEPT = 16_384
+"""Names and lines of which it is kept how they are read: rules ask for the same ones at every step."""
 
 
 class Books:
@@ -33,7 +36,7 @@ class Books:
         """What every scene looked like when it was last seen."""
         self.scenes: set[str | None] = {task.first_state.scene}
         """Scenes seen."""
-        self.words: set[str] = _words(task.first_state.lines)
+        self.words: set[str] = set().union(*map(words_of, task.first_state.lines))
         """Every word shown so far."""
         self.last_action: str | None = None
         """The action before."""
@@ -51,7 +54,7 @@ class Books:
         self.before = state.elements
         self.memory.see(state)
         self.scenes.add(state.scene)
-        self.words |= _words(state.lines)
+        self.words.update(*map(words_of, state.lines))
         self.last_action = transition.action
         self.over = self.over or transition.done
 
@@ -121,6 +124,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str], most: int =
     return "; ".join(told[:most]) + (f"; and {len(told) - most} more" if len(told) > most else "")
 
 
+@lru_cache(maxsize=TEXTS_KEPT)
 def base_name(key: str) -> str:
     """A name without the number that tells it from another of the same name: `egg #2` is an `egg`."""
     name, mark, number = key.rpartition(" #")
@@ -129,14 +133,13 @@ def base_name(key: str) -> str:
 
 def names_word_of(action: str, key: str) -> bool:
     """Whether `action` has any word of the name `key`: then it may be about that element."""
-    return bool(_words((action,)) & _words((base_name(key),)))
+    return not words_of(action).isdisjoint(words_of(base_name(key)))
 
 
-def _words(texts: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for text in texts:
-        found.update(text.casefold().translate(_PUNCTUATION).split())
-    return found
+@lru_cache(maxsize=TEXTS_KEPT)
+def words_of(text: str) -> frozenset[str]:
+    """The words of `text` in small letters, without punctuation."""
+    return frozenset(text.casefold().translate(_PUNCTUATION).split())
 
 
 _PUNCTUATION = str.maketrans(dict.fromkeys("[](){}:;,.!?'\"", " "))

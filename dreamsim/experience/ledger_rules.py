@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from dreamsim.experience.books import (
+    TEXTS_KEPT,
     Books,
     Rule,
     Step,
@@ -20,6 +22,7 @@ from dreamsim.experience.books import (
     differences,
     names_word_of,
     without_result,
+    words_of,
 )
 from dreamsim.records.state import RESULT, SCENE, is_held
 
@@ -174,21 +177,22 @@ RULES: tuple[Rule[Books], ...] = (
 
 def container_of(elements: Mapping[str, str], value: str) -> str | None:
     """The element that `in <name> <more>` names: the longest name that fits; None when there is none."""
-    words = value.split()
-    if words[:1] != ["in"]:
+    if not value.startswith("in "):
         return None
+    words = value.split()
     names = (" ".join(words[1:length]) for length in range(len(words), 1, -1))
     return next((name for name in names if name in elements), None)
 
 
 def _held(elements: Mapping[str, str]) -> Counter[str]:
-    return Counter(base_name(key) for key, value in elements.items() if is_held(value))
+    return Counter([base_name(key) for key, value in elements.items() if is_held(value)])
 
 
+@lru_cache(maxsize=TEXTS_KEPT)
 def _openness(value: str) -> str:
     word = next(iter(value.split()), "")
     return word if word in ("open", "closed") else ""
 
 
 def _mentioned(books: Books, key: str) -> bool:
-    return names_word_of(" ".join(books.words), key)
+    return not books.words.isdisjoint(words_of(base_name(key)))

@@ -187,7 +187,7 @@ def after_nothing(state: State) -> State:
 
 def is_held(value: str) -> bool:
     """Whether an element's value says that the agent carries it."""
-    return value == HELD or value.startswith(HELD + " ")
+    return value.startswith(HELD) and (value == HELD or value[len(HELD)] == " ")
 
 
 def changes(memory: StateMemory, after: State) -> tuple[str, ...]:

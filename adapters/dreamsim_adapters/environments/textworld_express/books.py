@@ -8,7 +8,7 @@ order of the text, so their keys say nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from dreamsim.experience.books import Books, base_name
@@ -62,6 +62,8 @@ class TextWorldExpressBooks(Books):
         """simonsays: the commands that stand, the next one first; empty where none was shown."""
         self.followed = 0
         """simonsays: commands followed so far."""
+        self.seen: Things = Counter()
+        """What `before` shows, the result line aside; not to be changed."""
         self._note(task.first_state.elements)
 
     @property
@@ -109,6 +111,7 @@ class TextWorldExpressBooks(Books):
         if (said := elements.get(RESULT, "")).startswith(SIMON_SAYS):
             self.orders = tuple(said.removeprefix(SIMON_SAYS).split(ORDERS))
         room, seen = elements.get(SCENE), things(elements)
+        self.seen = seen
         if room is not None:
             self.rooms[room] = lying(seen)
         for key, value in elements.items():
@@ -123,20 +126,35 @@ class TextWorldExpressBooks(Books):
 
 def things(elements: Mapping[str, str]) -> Things:
     """All elements, the result line aside."""
-    return Counter((base_name(key), value) for key, value in elements.items() if key != RESULT)
+    found = Counter(zip(map(base_name, elements), elements.values(), strict=True))
+    if (said := elements.get(RESULT)) is not None:
+        found[RESULT, said] -= 1
+        if not found[RESULT, said]:
+            del found[RESULT, said]
+    return found
 
 
 def lying(all_things: Things) -> Things:
     """What is not held."""
-    return Counter({thing: count for thing, count in all_things.items() if not is_held(thing[1])})
+    return _some(all_things, lambda value: not is_held(value))
 
 
 def inside(all_things: Things, container: str) -> Things:
     """What lies in or on `container`; not what lies in another whose name begins alike (`desk` and `desk chair`)."""
-    return Counter({thing: count for thing, count in all_things.items() if lies_in(thing[1], container)})
+    return _some(all_things, lambda value: lies_in(value, container))
+
+
+def _some(all_things: Things, wanted: Callable[[str], bool]) -> Things:
+    found: Things = Counter()
+    for thing, count in all_things.items():  # given a mapping, a Counter first asks what it is
+        if wanted(thing[1]):
+            found[thing] = count
+    return found
 
 
 def lies_in(value: str, container: str) -> bool:
     """Whether `value` is `in <container>`, with nothing behind it but how the thing is prepared."""
-    place, rest = value[: len(container) + 3], value[len(container) + 3 :]
-    return place == f"in {container}" and rest[:1] in ("", " ") and all(word in PREPARATIONS for word in rest.split())
+    if not value.startswith("in ") or not value.startswith(container, 3):
+        return False
+    rest = value[len(container) + 3 :]
+    return rest[:1] in ("", " ") and all(word in PREPARATIONS for word in rest.split())

@@ -20,8 +20,8 @@ from dreamsim_adapters.environments.textworld_express.books import (
     TextWorldExpressBooks,
     Things,
     inside,
+    lies_in,
     lying,
-    things,
 )
 from dreamsim_adapters.environments.textworld_express.furniture import (
     BOX,
@@ -77,7 +77,7 @@ def foretell(books: TextWorldExpressBooks, action: str) -> Foretold:
     if books.game == "simonsays" or books.scene is None or action != " ".join(action.split()):
         return _OPEN_END
     if action in ("look around", "inventory"):
-        return Foretold(works=True, things=things(books.before))
+        return Foretold(works=True, things=books.seen)
     known = _VERBS.get(verb)
     if known is None or not rest:
         return _OPEN_END
@@ -85,7 +85,7 @@ def foretell(books: TextWorldExpressBooks, action: str) -> Foretold:
 
 
 def _lies_in(container: str, name: str, value: str) -> bool:
-    return bool(inside(Counter({(name, value): 1}), container))
+    return lies_in(value, container)
 
 
 def _open_way(way: str, name: str, value: str) -> bool:
@@ -106,7 +106,7 @@ def _in_sight(books: TextWorldExpressBooks, rest: str) -> bool:
 
 
 def _after(books: TextWorldExpressBooks, *, gone: tuple[str, str] | None, new: tuple[str, str] | None) -> Things:
-    seen = things(books.before)
+    seen = Counter(books.seen)
     if gone is not None:
         seen[gone] -= 1
     if new is not None:
@@ -125,7 +125,7 @@ def _take(books: TextWorldExpressBooks, name: str) -> Foretold:
     if len(free) > 1:
         return Foretold(about=name)
     value = free[0]
-    within = next((key for key in books.before if inside(Counter({(name, value): 1}), key)), "")
+    within = next((key for key in books.before if lies_in(value, key)), "")
     place = f"in {within}" if value.startswith("in ") else "here"
     sure = value.startswith("in ") or name in books.taken or name == "coin"
     held = f"held {_preparation(value, place)}".strip()
@@ -190,7 +190,7 @@ def _move(books: TextWorldExpressBooks, way: str) -> Foretold:
     if value == CLOSED_DOOR:
         return _FAILS
     room = value.removesuffix(OPEN_DOOR)
-    seen = things(books.before)
+    seen = books.seen
     held = seen - lying(seen)
     back = f"{books.scene}{OPEN_DOOR}" if value.endswith(OPEN_DOOR) else str(books.scene)
     there = books.rooms.get(room)
@@ -208,7 +208,7 @@ def _examine(books: TextWorldExpressBooks, name: str) -> Foretold:
         return _FAILS
     if books.game != _COOKING:
         return _OPEN_END
-    return Foretold(works=True, things=things(books.before), reads=name if name in READABLE else None, about=name)
+    return Foretold(works=True, things=books.seen, reads=name if name in READABLE else None, about=name)
 
 
 def _read(books: TextWorldExpressBooks, name: str) -> Foretold:
@@ -219,7 +219,7 @@ def _read(books: TextWorldExpressBooks, name: str) -> Foretold:
         return _FAILS  # is read in the hand
     sure = name != "map" or held
     text = "" if name == "instructions book" else name  # its text changes while the game goes on
-    return Foretold(works=True if sure else None, things=things(books.before), reads=text, about=name)
+    return Foretold(works=True if sure else None, things=books.seen, reads=text, about=name)
 
 
 def _cut(verb: str) -> Callable[[TextWorldExpressBooks, str], Foretold]:
@@ -274,7 +274,7 @@ def _prepare(books: TextWorldExpressBooks, what: str) -> Foretold:
         if not ready:
             return _FAILS
         used.append((name, ready[0]))
-    after = things(books.before) - Counter(used)
+    after = books.seen - Counter(used)
     after["meal", "held"] += 1
     return Foretold(works=True if books.scene == "kitchen" else None, things=after, about="meal")
 

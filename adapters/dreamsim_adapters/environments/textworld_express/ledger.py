@@ -53,10 +53,12 @@ class TextWorldExpressLedger:
 class TextWorldExpressLedgerSession:
     """The books of one episode. Made by `TextWorldExpressLedger.open`."""
 
-    __slots__ = ("_books",)
+    __slots__ = ("_books", "_step", "_transition")
 
     def __init__(self, books: TextWorldExpressBooks) -> None:
         self._books = books
+        self._transition: Transition | None = None
+        self._step: Step | None = None
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -65,20 +67,26 @@ class TextWorldExpressLedgerSession:
 
     def contradictions(self, transition: Transition) -> tuple[Contradiction, ...]:
         """Everything in `transition` that the books rule out, each rule at most once for each thing."""
-        step = Step.of(transition)
+        step = self._taken_apart(transition)
         found = broken(RULES_OF_ALL, self._books, step)
         own = (Contradiction(rule=rule, message=told) for rule, told in broken_rules(self._books, step))
         return (*found, *own)
 
     def outcome(self, transition: Transition) -> StepOutcome | None:
         """What `transition` leads to; None where the books do not decide it."""
-        return outcome(self._books, Step.of(transition))
+        return outcome(self._books, self._taken_apart(transition))
 
     def amended(self, transition: Transition) -> State | None:
         """The state after the action of `transition`, where the books decide it."""
-        elements = amended(self._books, Step.of(transition))
+        elements = amended(self._books, self._taken_apart(transition))
         return None if elements is None else State.from_elements(elements)
+
+    def _taken_apart(self, transition: Transition) -> Step:
+        if self._step is None or self._transition is not transition:  # each step is asked of more than once
+            self._transition, self._step = transition, Step.of(transition)
+        return self._step
 
     def see(self, transition: Transition) -> None:
         """Enter `transition`."""
+        self._transition = self._step = None
         self._books.enter(transition)

@@ -61,7 +61,7 @@ def broken_rules(books: TextWorldExpressBooks, step: Step) -> Iterator[tuple[str
     if foretold.things is None:
         return
     seen = things(step.after)
-    if books.limited and action.startswith("take ") and seen == things(books.before):
+    if books.limited and action.startswith("take ") and seen == books.seen:
         return  # the hands are full, which the state does not tell
     yield from _differences(books, foretold, seen, action)
 
