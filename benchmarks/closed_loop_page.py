@@ -24,7 +24,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "closed-loop"
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 COMMAND = ["python", "-m", "benchmarks.closed_loop"]
 CURVES = {
-    "grpo_dream_long": "#7c2d12",
+    "grpo_dream_large": "#4c0519",
+    "grpo_dream_long": "#9a3412",
     "grpo_dream": "#c2410c",
     "grpo_real": "#1d4ed8",
     "ppo_dream": "#f59e0b",
@@ -106,7 +107,8 @@ def figures(found: Results) -> dict[str, tuple[Estimate, list[int]]]:
             values = [scale * (found[row][seed]["success"] - found[other][seed]["success"]) for seed in seeds]
             made[key] = over_seeds(values), seeds
 
-    differ("real_gain_points", "grpo_dream_long", "before", 100.0)
+    differ("real_gain_points", "grpo_dream_large", "before", 100.0)
+    differ("real_gain_points.24_updates", "grpo_dream_long", "before", 100.0)
     differ("real_gain_points.14_updates", "grpo_dream", "before", 100.0)
     differ("real_gain_points.ppo", "ppo_dream", "before", 100.0)
     for algorithm, mark in (("grpo", ""), ("ppo", ".ppo")):

@@ -5,7 +5,8 @@ Always:
 - both run in one process on the same engines, one after the other, with the prefix caches emptied before each;
 - the replay makes exactly the requests that the simulation before it made, each episode's in order and all episodes at
   once, straight into vLLM, and each answer gets as many tokens as it had;
-- the simulation does all that a run does: prompts, retrieval, parsing, checks, telemetry, a store on disk;
+- the simulation does all that a run does: prompts, retrieval, parsing, checks, telemetry, a store on disk; Python's
+  collector is set as `dreamsim run` sets it, for both;
 - a first simulation warms up and is not counted.
 """
 
@@ -40,6 +41,7 @@ from dreamsim.records.completion import Completion, GenerationRequest, Sampling
 from dreamsim.records.task import Task
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.measured import MeasuredEngine, MeasuredRetriever
+from dreamsim.runtime.memory import rare_collections
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.store.jsonl import import_jsonl
@@ -229,9 +231,11 @@ async def measure(
         warm, _ = await stage.simulate(0)
         say(f"warm-up: {warm.wall_s:.1f} s")
         for number in range(1, rounds + 1):
-            ours, recording = await stage.simulate(number)
+            with rare_collections():
+                ours, recording = await stage.simulate(number)
             await stage.forget()
-            alone = await replay(recording)
+            with rare_collections():
+                alone = await replay(recording)
             simulated.append(ours)
             bare.append(alone)
             say(
