@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +22,10 @@ import pytest
 from numpy.typing import NDArray
 
 from dreamsim.cli.engines import opened_together
+from dreamsim.engines.restarting import RestartingEngine, open_restarting_engine
 from dreamsim.engines.vllm_settings import VllmSettings
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
+from dreamsim.protocols import Engine
 from dreamsim.records.completion import Completion, GenerationRequest, Sampling
 from dreamsim.records.weights import WeightsUpdate
 from dreamsim.testing import check_completion, check_engine
@@ -185,17 +189,23 @@ async def test_new_weights_answer_under_their_version(engine: VllmEngine, tmp_pa
     assert not np.array_equal(old.token_ids, new.token_ids)
 
 
-async def test_two_start_at_the_same_time_and_one_dies_alone(model: Path, tmp_path: Path) -> None:
+async def test_two_start_at_the_same_time_and_one_dies_alone_the_other_is_started_again(
+    model: Path, tmp_path: Path
+) -> None:
     from dreamsim.engines.vllm_local import VllmEngine, open_vllm_engine
 
+    async def start() -> AbstractAsyncContextManager[Engine]:
+        return open_vllm_engine(settings(model, kv_cache_gib=0.25), log_path=tmp_path / "two.log")
+
     before = _below(os.getpid())
-    openings = {
-        name: open_vllm_engine(settings(model, kv_cache_gib=size), log_path=tmp_path / f"{name}.log")
-        for name, size in (("one", 0.125), ("two", 0.25))
+    openings: dict[str, AbstractAsyncContextManager[Engine]] = {
+        "one": open_vllm_engine(settings(model), log_path=tmp_path / "one.log"),
+        "two": open_restarting_engine(start, restarts=1),
     }
     async with opened_together(openings) as engines:
         dying, living = engines["one"], engines["two"]
         assert isinstance(dying, VllmEngine)
+        assert isinstance(living, RestartingEngine)
         caught: list[EngineError] = []
 
         async def wait(index: int) -> None:
@@ -207,11 +217,28 @@ async def test_two_start_at_the_same_time_and_one_dies_alone(model: Path, tmp_pa
             for index in range(5):
                 group.start_soon(wait, index)
             await dying.generate(request("begun", max_tokens=1))
-            dying._llm.engine_core.resources.engine_manager.processes[0].kill()
+            _process_of(dying).kill()
         await wait(5)
         assert [error.recoverable for error in caught] == [False] * 6
-        check_completion(await living.generate(request("living")))
+        async with anyio.create_task_group() as group:
+            for index in range(5):
+                group.start_soon(_answered, living, request(f"answered-{index}", max_tokens=100))
+            await living.generate(request("begun", max_tokens=1))
+            _process_of(living.alive).kill()
+        assert living.restarts == 1
     assert _below(os.getpid()) <= before
+
+
+def _process_of(engine: Engine) -> multiprocessing.process.BaseProcess:
+    from dreamsim.engines.vllm_local import VllmEngine
+
+    assert isinstance(engine, VllmEngine)
+    process: multiprocessing.process.BaseProcess = engine._llm.engine_core.resources.engine_manager.processes[0]
+    return process
+
+
+async def _answered(engine: Engine, asked: GenerationRequest) -> None:
+    check_completion(await engine.generate(asked))
 
 
 async def test_giving_up_on_a_start_leaves_no_process(model: Path, tmp_path: Path) -> None:
