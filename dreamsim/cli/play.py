@@ -1,8 +1,8 @@
 """One run from set-up to summary.
 
 In: settings, the run's directory, a display. Out: the exit code, with `summary.json` written.
-Always: what finished is stored, whatever ends the run; episodes cut off by an interruption are not stored, so that
-resuming runs them again; interrupted or not, the summary counts what the store holds.
+Always: what finished is stored, whatever ends the run; episodes cut off by an interruption, a failure policy or a dead
+engine are not stored, so that resuming runs them again; interrupted or not, the summary counts what the store holds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dreamsim.cli.interrupts import Interrupts, interruptible
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.summary import Ending, render_summary, summary_figures
 from dreamsim.errors import DreamsimError, EngineError, EpisodeCancelledError
+from dreamsim.flow.archive import was_cut_off
 from dreamsim.flow.control import RunControl
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
 from dreamsim.records.lengths import LengthCount
-from dreamsim.runtime.boundary import CUT_OFF
 from dreamsim.runtime.clock import Clock, RealClock
 from dreamsim.runtime.config import Settings
 from dreamsim.runtime.memory import rare_collections
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 class UntilInterrupted:
-    """A sink that keeps no episode that the interruption itself cut off."""
+    """A sink that keeps no episode that the end of the run cut off."""
 
     def __init__(self, store: EpisodeSink, interrupts: Interrupts) -> None:
         self.dropped = 0
@@ -52,9 +52,9 @@ class UntilInterrupted:
         self._interrupts = interrupts
 
     async def add(self, episode: Episode) -> None:
-        """Store `episode`, unless it ended because the run did: interrupted, or ended by its failure policy."""
+        """Store `episode`, unless it ended because the run did: interrupted, or halted."""
         cut_off = episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)
-        if (self._interrupts.requested and cut_off) or episode.error_message == CUT_OFF:
+        if (self._interrupts.requested and cut_off) or was_cut_off(episode):
             self.dropped += 1
         else:
             await self._store.add(episode)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.intervals import Estimate, bootstrap, mean, proportion, share
-from dreamsim.flow.archive import EpisodeArchive
+from dreamsim.flow.archive import EpisodeArchive, OwedSink
 from dreamsim.protocols import Assignment, Environment, Policy
 from dreamsim.records.episode import Episode, Source, episode_id
 from dreamsim.records.task import Task
@@ -105,7 +105,7 @@ async def play_games(
         policy=policy,
         tasks=_Games(tasks, settings),
         run=settings.run,
-        sink=archive,
+        sink=OwedSink(archive),
         concurrency=settings.concurrency,
         max_steps=settings.max_steps,
         seed=settings.seed,

@@ -1,6 +1,7 @@
 """Where episodes are kept and found again.
 
-In: finished episodes. Out: the same, by id. Always: what `add_durable` took is there after a kill.
+In: finished episodes. Out: the same, by id. Always: what `add_durable` took is there after a kill; what the end of a
+run cut off is not kept by the sinks here, so that whoever goes on with the run plays it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Protocol
 from dreamsim.errors import EngineError, EpisodeCancelledError
 from dreamsim.protocols import EpisodeSink
 from dreamsim.records.episode import Episode
+from dreamsim.runtime.boundary import CUT_OFF
 
 
 class EpisodeArchive(EpisodeSink, Protocol):
@@ -29,6 +31,24 @@ class EpisodeArchive(EpisodeSink, Protocol):
         ...
 
 
+def was_cut_off(episode: Episode) -> bool:
+    """Whether `episode` ended because its run did: halted, cancelled, or left by its engine. It is still owed."""
+    return (episode.error_message or "").startswith(CUT_OFF)
+
+
+class OwedSink:
+    """A sink that leaves out what the end of the run cut off."""
+
+    def __init__(self, sink: EpisodeSink) -> None:
+        """Everything else goes to `sink`."""
+        self._sink = sink
+
+    async def add(self, episode: Episode) -> None:
+        """Store `episode`, unless it is still owed."""
+        if not was_cut_off(episode):
+            await self._sink.add(episode)
+
+
 class DurableSink:
     """Has every episode on disk before it is delivered; without those that the end of the training cut off."""
 
@@ -39,5 +59,6 @@ class DurableSink:
 
     async def add(self, episode: Episode) -> None:
         """Store `episode`; returns when it is on disk."""
-        if not (self._stopping() and episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)):
+        stopped = self._stopping() and episode.error_kind in (EpisodeCancelledError.kind, EngineError.kind)
+        if not stopped and not was_cut_off(episode):
             await self._archive.add_durable(episode)

@@ -8,6 +8,7 @@ Always:
   while the consumer is behind, so at most `concurrency + buffer` episodes are held, and no finished one waits for it;
 - an episode that is cut off to make room (`requeue_youngest`) is played again from its beginning before anything new
   is begun: its id and its seeds are the same, and nothing of the first try is stored or counted as a step;
+- what still waits when the run ends is marked as cut off (`flow.archive.was_cut_off`): whoever resumes plays it;
 - keeping the books is shielded from cancellation, but not for ever: the sink has `store_seconds` per episode.
 """
 
@@ -27,7 +28,7 @@ from dreamsim.flow.flights import Flight
 from dreamsim.flow.rollout import Rollout
 from dreamsim.protocols import Assignment, EpisodeSink, TaskSource
 from dreamsim.records.episode import Episode
-from dreamsim.runtime.boundary import Boundary
+from dreamsim.runtime.boundary import CUT_OFF, Boundary
 from dreamsim.runtime.limits import Gate, Slots
 from dreamsim.runtime.pipes import Pipe
 from dreamsim.runtime.telemetry import Telemetry
@@ -45,6 +46,8 @@ MOST_BEGUN = 3
 """An episode that was begun so often is not cut off again, so that each of them ends."""
 ON_REQUEST = "cancelled on request"
 """Message of an episode that `cancel_episode` or `cancel_task` ended."""
+KILLED = "killed before its first step"
+"""Message of an episode whose task was killed."""
 
 
 class Collector:
@@ -327,13 +330,15 @@ class Collector:
         return episode
 
     async def _keep_lost(self) -> None:
-        """Keep the episodes whose tasks were killed before they ran, as a native `Task.cancel` can do."""
+        """Keep the episodes that are not being played any more: the end of the run found them waiting, or their tasks
+        were killed before they ran, as a native `Task.cancel` can do."""
         with Boundary() as caught:
             for flight in self.flights:
                 if not flight.begun:
                     self._telemetry.admitted(flight.id, flight.assignment.task.key)
                 self._telemetry.played(flight.id)
-                await self._keep(self._rollout.lost(flight.assignment))
+                said = KILLED if flight.live is not None else ON_REQUEST if flight.ending else CUT_OFF
+                await self._keep(self._rollout.lost(flight.assignment, said))
         self._blame(caught, "the collector")
 
     async def _keep(self, episode: Episode) -> None:

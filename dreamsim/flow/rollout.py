@@ -5,6 +5,7 @@ Always:
 - what happened before a failure is kept: an episode that ends in an error has all its transitions so far;
 - a step whose reward or score is no finite number fails the episode, not the store that would hold it;
 - an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
+- an episode that a dead engine ended is marked as cut off with the run (`flow.archive.was_cut_off`);
 - an outcome that was reached stands, even if leaving the session then fails;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
   environment, for the store, in a paused run or for a place at the engine (`runtime.own_time`) does not use it up;
@@ -15,7 +16,7 @@ Always:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import anyio.lowlevel
@@ -33,7 +34,7 @@ from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.records.quality import trust_scores
 from dreamsim.records.state import NO_ACTION, State, after_nothing
-from dreamsim.runtime.boundary import Boundary, Failure
+from dreamsim.runtime.boundary import CUT_OFF, MESSAGE_LIMIT, Boundary, Failure
 from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.own_time import own_time
 from dreamsim.runtime.seeds import seed_of
@@ -120,6 +121,8 @@ class Rollout:
         failure = caught.failure
         if failure is not None and failure.dead_engine is not None:
             self.halt = failure.dead_engine
+            # Nothing is wrong with the episode: it is owed, by whoever goes on with another engine.
+            failure = replace(failure, message=f"{CUT_OFF}: {failure.message}"[:MESSAGE_LIMIT])
         if ended:
             if failure is not None:
                 self._telemetry.counters["session_close_failed"] += 1
@@ -141,7 +144,7 @@ class Rollout:
             duration_s=clock.monotonic() - begun,
         )
 
-    def lost(self, assignment: Assignment, said: str = "killed before its first step") -> Episode:
+    def lost(self, assignment: Assignment, said: str) -> Episode:
         """The episode of an assignment that never came to play; `said` is why."""
         failure = Failure(kind=EpisodeCancelledError.kind, message=said)
         return self._episode(

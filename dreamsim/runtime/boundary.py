@@ -24,7 +24,7 @@ from dreamsim.errors import EngineError, EpisodeCancelledError, EpisodeError, Un
 
 MESSAGE_LIMIT = 2000
 CUT_OFF = "cancelled with the run"
-"""Message of what a scope around the boundary cancelled."""
+"""Message of what a scope around the boundary cancelled, or its beginning: what the end of a run cut off."""
 _NEVER_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 

@@ -2,7 +2,7 @@
 
 In: planned groups, assignments, finished episodes. Out: closed groups with all their episodes.
 Always: an episode is on disk before it lies here; a group is taken once; one that comes after its group was closed is
-left out of it.
+left out of it; one that the end of the run cut off closes no group.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from dreamsim.flow.archive import was_cut_off
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler
 from dreamsim.flow.planning import PlannedGroup
 from dreamsim.protocols import Assignment
@@ -62,7 +63,9 @@ class Table:
         self._idle_since = None
 
     def arrived(self, episode: Episode) -> None:
-        """An episode is over and on disk."""
+        """An episode is over and on disk; or the end of the run cut it off, and it is still owed."""
+        if was_cut_off(episode):
+            return
         key = (episode.task.key, episode.repeat // self._size)
         if self._assembler.is_closed(key):  # its deadline has passed: it is stored, and that is all
             self._assembler.add(episode, self._now())

@@ -131,7 +131,7 @@ def test_what_a_model_trained_on_dreams_dreams_is_a_generation_further() -> None
             settings=RolloutSettings(run="r", generation=3),
             telemetry=Telemetry(clock=VirtualClock()),
         )
-        return rollout.lost(Assignment(task=TASK))
+        return rollout.lost(Assignment(task=TASK), "killed")
 
     assert in_virtual_time(main).generation == 3
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 
 from dreamsim.flow.groups import GroupAssembler, GroupSettings
 from dreamsim.flow.planning import PlannedGroup
 from dreamsim.records.episode import Episode
 from dreamsim.records.task import Task
+from dreamsim.runtime.boundary import CUT_OFF
 from dreamsim.testing import scripted_tasks
 from dreamsim.training.table import PlayedGroup, Table
 from tests.flow.runs import in_virtual_time
@@ -73,3 +76,17 @@ def test_without_a_deadline_all_are_waited_for() -> None:
         return anyio.current_time()
 
     assert in_virtual_time(main) == 300.0
+
+
+def test_an_episode_that_the_end_of_the_run_cut_off_closes_no_group() -> None:
+    async def main() -> bool:
+        one = table(deadline_s=None)
+        one.planned(1)
+        for repeat in range(3):
+            one.arrived(replace(episode(repeat), error_message=f"{CUT_OFF}: the engine is dead"))
+        with anyio.move_on_after(100.0):
+            await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
+            return True
+        return False
+
+    assert not in_virtual_time(main)

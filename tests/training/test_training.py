@@ -17,6 +17,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from dreamsim.engines.scripted import EngineFault
 from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.flow.alarms import Alarm
 from dreamsim.flow.mixing import ShareSchedule
@@ -171,6 +172,31 @@ async def test_a_training_that_never_gets_a_usable_group_ends_and_says_why(tmp_p
 async def test_a_dead_engine_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(DreamsimError, match="dead"):
         await train(tmp_path, fault={"policy": "dead"}, evaluate=False)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+async def test_a_training_that_a_dead_engine_ended_learns_what_one_would(tmp_path: Path, lag: int) -> None:
+    settings = replace(SETTINGS, steps=6, lag=lag, minimum=1)
+    faults: dict[str, EngineFault] = {"none": "dead"}
+
+    async def die(line: Line, alarms: Sequence[Alarm]) -> None:
+        if line["update"] == 2:
+            faults["policy"] = "dead"
+
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        made = parts(store, RememberingTrainer(), evaluate=False, fault=faults)
+        with pytest.raises(DreamsimError, match="dead"):
+            await Training(made, settings, directory=tmp_path, report=die).run()
+    resumed, trainer = await train(tmp_path, settings, evaluate=False)
+    async with open_store(tmp_path / "store.sqlite", encoder=None, read_only=True) as store:
+        counts = await store.counts("t")
+    assert counts.by_error_kind == {}
+    assert counts.episodes == 6 * 2 * 3
+    assert numbers(resumed, "episodes_failed") == [0] * 6
+    if lag == 0:  # with a lag, what is played again is played by newer weights
+        whole, other = await train(tmp_path / "whole", settings, evaluate=False)
+        assert trainer.weights == other.weights
+        assert without_times(resumed) == without_times(whole)
 
 
 async def test_an_alarm_is_written_down_once_when_it_begins_to_ring(tmp_path: Path) -> None:

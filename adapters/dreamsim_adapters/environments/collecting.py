@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dreamsim.errors import ConfigurationError
+from dreamsim.flow.archive import OwedSink
 from dreamsim.protocols import Assignment, Environment, EpisodeSink, Policy
 from dreamsim.records.episode import Episode, EpisodeOutcome, Purpose
 from dreamsim.records.task import Task
@@ -155,7 +156,7 @@ async def collect_from(
             policy=source.model if name == MODEL and source.model is not None else source.policy(name),
             tasks=_Tasks(source, name, settings),
             run=settings.run,
-            sink=_Annotating(sink, source.annotate),
+            sink=_Annotating(OwedSink(sink), source.annotate),
             concurrency=settings.concurrency,
             max_steps=settings.max_steps,
             seed=settings.seed,
