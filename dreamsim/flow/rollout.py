@@ -6,7 +6,8 @@ Always:
 - a step whose reward or score is no finite number fails the episode, not the store that would hold it;
 - an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
 - an episode that a dead engine ended is marked as cut off with the run (`flow.archive.was_cut_off`);
-- an outcome that was reached stands, even if leaving the session then fails;
+- an outcome that was reached stands, and so does what failed first, even if leaving the session then fails or takes
+  longer than `CLOSING_SECONDS`: after that it is cancelled, however the episode ended;
 - the episode's time limit counts from the first step: waiting for admission, for a free worker of a real
   environment, for the store, in a paused run or for a place at the engine (`runtime.own_time`) does not use it up;
 - a decision that holds no action uses up a step in which nothing changes; the environment is not asked;
@@ -16,7 +17,7 @@ Always:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.lowlevel
@@ -34,7 +35,7 @@ from dreamsim.records.completion import Decision
 from dreamsim.records.episode import Episode, EpisodeOutcome, Transition, episode_id
 from dreamsim.records.quality import trust_scores
 from dreamsim.records.state import NO_ACTION, State, after_nothing
-from dreamsim.runtime.boundary import CUT_OFF, MESSAGE_LIMIT, Boundary, Failure
+from dreamsim.runtime.boundary import CUT_OFF, MESSAGE_LIMIT, Boundary, Failure, failure_of, leaves
 from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.own_time import own_time
 from dreamsim.runtime.seeds import seed_of
@@ -78,6 +79,18 @@ class RolloutSettings:
         return episode_id(self.run, assignment.task.key, assignment.repeat)
 
 
+@dataclass(slots=True)
+class _Course:
+    """What has happened in an episode so far."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    """Its steps."""
+    outcome: EpisodeOutcome | None = None
+    """How it ended, once it has."""
+    stopped: BaseException | None = None
+    """What ended its steps without an outcome, other than its time limit."""
+
+
 class Rollout:
     """Plays episodes of one environment with one policy."""
 
@@ -113,36 +126,42 @@ class Rollout:
         """
         clock = self._telemetry.clock
         started_at, begun = clock.unix(), clock.monotonic()
-        transitions: list[Transition] = []
-        ended: list[EpisodeOutcome] = []
-        limit = anyio.CancelScope()
+        course, limit = _Course(), anyio.CancelScope()
         with Boundary() as caught, limit:
-            await self._play(assignment, live, attempt, limit, transitions, ended)
-        failure = caught.failure
+            await self._play(assignment, live, attempt, limit, course)
+        failure = None if course.outcome is not None else self._failure(caught, course, limit, live)
+        if course.outcome is not None and caught.failure is not None:
+            self._telemetry.counters["session_close_failed"] += 1
+        dead = next((one.dead_engine for one in (failure, caught.failure) if one is not None and one.dead_engine), None)
+        if dead is not None:
+            self.halt = dead
         if failure is not None and failure.dead_engine is not None:
-            self.halt = failure.dead_engine
             # Nothing is wrong with the episode: it is owed, by whoever goes on with another engine.
             failure = replace(failure, message=f"{CUT_OFF}: {failure.message}"[:MESSAGE_LIMIT])
-        if ended:
-            if failure is not None:
-                self._telemetry.counters["session_close_failed"] += 1
-            failure = None
-        elif limit.cancel_called and not caught.cancelled:
-            said = f"not over after {self.settings.episode_seconds} s of its own time, in step {live.step}"
-            failure = Failure(kind=EpisodeTimeoutError.kind, message=said)
-        elif failure is None:
-            # A session that swallows what ended it (anyio groups do so with foreign cancellations).
-            said = "the session was left before the episode was over, and nothing was raised"
-            failure = Failure(kind=EpisodeCancelledError.kind, message=said)
-        outcome: EpisodeOutcome = "error" if failure is not None else ended[0]
         return self._episode(
             assignment,
-            transitions=tuple(transitions),
-            outcome=outcome,
+            transitions=tuple(course.transitions),
+            outcome="error" if course.outcome is None else course.outcome,
             failure=failure,
             started_at=started_at,
             duration_s=clock.monotonic() - begun,
         )
+
+    def _failure(self, caught: Boundary, course: _Course, limit: anyio.CancelScope, live: LiveEpisode) -> Failure:
+        """Why an episode has no outcome: what ended its steps, also where leaving its session then failed otherwise."""
+        stopped, cancelled_type = course.stopped, anyio.get_cancelled_exc_class()
+        if stopped is None and limit.cancel_called and not caught.cancelled:
+            said = f"not over after {self.settings.episode_seconds} s of its own time, in step {live.step}"
+            return Failure(kind=EpisodeTimeoutError.kind, message=said)
+        if stopped is not None and not _is_about(caught.error, stopped):
+            if not all(isinstance(leaf, cancelled_type) for leaf in leaves(stopped)):
+                return failure_of(stopped, cancelled_type=cancelled_type)
+            if anyio.current_effective_deadline() == -math.inf:
+                return Failure(kind=EpisodeCancelledError.kind, message=CUT_OFF)
+            # Else who cancelled it may be what the session says when it is left.
+        # A session may swallow what ended it (anyio groups do so with foreign cancellations).
+        said = "the session was left before the episode was over, and nothing was raised"
+        return caught.failure or Failure(kind=EpisodeCancelledError.kind, message=said)
 
     def lost(self, assignment: Assignment, said: str) -> Episode:
         """The episode of an assignment that never came to play; `said` is why."""
@@ -192,8 +211,7 @@ class Rollout:
         live: LiveEpisode,
         attempt: int,
         limit: anyio.CancelScope,
-        transitions: list[Transition],
-        ended: list[EpisodeOutcome],
+        course: _Course,
     ) -> None:
         settings, task = self.settings, assignment.task
         seed, id = seed_of(settings.seed, task.key, assignment.repeat), live.id
@@ -203,16 +221,21 @@ class Rollout:
             seed, world, id = seed_of(seed, "attempt", attempt), seed_of(world, "attempt", attempt), f"{id}.{attempt}"
         opened = self._environment.session(task, episode_id=id, seed=seed_of(world, "environment"))
         async with opened as session:
-            actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
-            if settings.episode_seconds is None:
-                ended.append(await self._steps(session, actor, live, limit, transitions))
-            else:
-                limit.deadline = anyio.current_time() + settings.episode_seconds
-                with own_time(limit):
-                    ended.append(await self._steps(session, actor, live, limit, transitions))
-            live.station = "closing"
-            live.since = self._telemetry.clock.monotonic()
-            limit.deadline = anyio.current_time() + CLOSING_SECONDS
+            try:
+                actor = self._policy.actor(task, episode_id=id, seed=seed_of(seed, "policy"))
+                if settings.episode_seconds is None:
+                    course.outcome = await self._steps(session, actor, live, limit, course.transitions)
+                else:
+                    limit.deadline = anyio.current_time() + settings.episode_seconds
+                    with own_time(limit):
+                        course.outcome = await self._steps(session, actor, live, limit, course.transitions)
+            except BaseException as error:
+                course.stopped = None if limit.cancel_called else error  # else it used up its time
+                raise
+            finally:
+                live.station = "closing"
+                live.since = self._telemetry.clock.monotonic()
+                limit.deadline = anyio.current_time() + CLOSING_SECONDS
 
     async def _steps(
         self,
@@ -278,6 +301,18 @@ class Rollout:
         live.station, live.since = PAUSED, self._telemetry.clock.monotonic()
         await self._gate.wait()
         limit.deadline = anyio.current_time() + left
+
+
+def _is_about(error: BaseException | None, first: BaseException) -> bool:
+    """Whether `error` is `first`, holds it, or says what it means (was raised from it)."""
+    causes = set(map(id, leaves(first)))
+    seen: set[int] = set()  # causes may be made to go round in a circle
+    for leaf in () if error is None else leaves(error):
+        told: BaseException | None = leaf
+        while told is not None and id(told) not in seen:
+            seen.add(id(told))
+            told = told.__cause__
+    return not causes.isdisjoint(seen)
 
 
 def wasted_step(state: State, admissible: tuple[str, ...], decision: Decision) -> Transition:
