@@ -29,6 +29,7 @@ from anyio.abc import SocketListener, SocketStream, TaskGroup
 from dreamsim.cli.control_words import LINE_BYTES, answer
 from dreamsim.errors import UsageError
 from dreamsim.flow.control import RunControl
+from dreamsim.runtime.boundary import Boundary
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.runtime.whole_files import write_whole
 
@@ -167,8 +168,18 @@ async def _serve(control: RunControl, telemetry: Telemetry, places: anyio.Semaph
         async with stream, places:
             with anyio.fail_after(EXCHANGE_S):
                 line = await _line(stream)
-                said = answer(line, control, telemetry) if line else {"ok": False, "error": "no line of JSON"}
-                await stream.send(json.dumps(said).encode() + b"\n")
+                await stream.send(_answer(line, control, telemetry) + b"\n")
+
+
+def _answer(line: bytes, control: RunControl, telemetry: Telemetry) -> bytes:
+    """What is said to `line`. A bug in the looking is told to whoever looks: the run is not to end with it."""
+    with Boundary() as caught:
+        return json.dumps(answer(line, control, telemetry) if line else _refused("no line of JSON")).encode()
+    return json.dumps(_refused("it cannot be told" if caught.failure is None else caught.failure.message)).encode()
+
+
+def _refused(said: str) -> dict[str, Any]:
+    return {"ok": False, "error": said}
 
 
 async def _line(stream: SocketStream) -> bytes:

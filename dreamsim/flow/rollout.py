@@ -4,6 +4,7 @@ In: an `Assignment`. Out: an `Episode`, whatever happens.
 Always:
 - what happened before a failure is kept: an episode that ends in an error has all its transitions so far;
 - a step whose reward or score is no finite number fails the episode, not the store that would hold it;
+- steps, or names of parts, of which no record can be made fail the episode, too;
 - an environment that ends an episode early (`TruncationError`) has it stored as truncated, without the step asked for;
 - an episode that a dead engine ended is marked as cut off with the run (`flow.archive.was_cut_off`);
 - an outcome that was reached stands, and so does what failed first, even if leaving the session then fails or takes
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -29,6 +31,7 @@ from dreamsim.errors import (
     EpisodeCancelledError,
     EpisodeTimeoutError,
     TruncationError,
+    UnexpectedError,
 )
 from dreamsim.protocols import Actor, Assignment, Environment, EpisodeSession, Policy
 from dreamsim.records.completion import Decision
@@ -105,6 +108,7 @@ class Rollout:
     ) -> None:
         """Ready to `play`; any number at once. While `gate` is closed no step is begun."""
         self._environment = environment
+        self._source = environment.source
         self._policy = policy
         self.settings = settings
         self._telemetry = telemetry
@@ -185,24 +189,38 @@ class Rollout:
         started_at: float,
         duration_s: float,
     ) -> Episode:
-        source = self._environment.source
-        return Episode(
+        dreamed = self._source == "dreamed"
+        made = partial(
+            Episode,
             id=self.settings.episode_id(assignment),
             run=self.settings.run,
             task=assignment.task,
             repeat=assignment.repeat,
-            source=source,
+            source=self._source,
             purpose=assignment.purpose,
-            transitions=transitions,
-            outcome=outcome,
-            error_kind=None if failure is None else failure.kind,
-            error_message=None if failure is None else failure.message,
-            policy=self._policy.name,
-            experience_model=self._environment.name if source == "dreamed" else "",
             started_at=started_at,
             duration_s=duration_s,
-            generation=self.settings.generation if source == "dreamed" else 0,
-            quality=trust_scores(transitions),
+            generation=self.settings.generation if dreamed else 0,
+        )
+        with Boundary() as caught:
+            return made(
+                transitions=transitions,
+                outcome=outcome,
+                error_kind=None if failure is None else failure.kind,
+                error_message=None if failure is None else failure.message,
+                policy=self._policy.name,
+                experience_model=self._environment.name if dreamed else "",
+                quality=trust_scores(transitions),
+            )
+        # What the environment's steps hold, or what a part says of itself, fits no record.
+        failure = failure or caught.failure or Failure(kind=UnexpectedError.kind, message="")
+        return made(
+            transitions=(),
+            outcome="error",
+            error_kind=failure.kind,
+            error_message=failure.message,
+            policy=_name_of(self._policy),
+            experience_model=_name_of(self._environment) if dreamed else "",
         )
 
     async def _play(
@@ -246,7 +264,7 @@ class Rollout:
         transitions: list[Transition],
     ) -> EpisodeOutcome:
         acting, stepping, telemetry, gate = self._acting, self._stepping, self._telemetry, self._gate
-        source = self._environment.source
+        source = self._source
         state, admissible = session.state, session.admissible
         for step in range(self.settings.max_steps):
             live.step = step
@@ -313,6 +331,13 @@ def _is_about(error: BaseException | None, first: BaseException) -> bool:
             seen.add(id(told))
             told = told.__cause__
     return not causes.isdisjoint(seen)
+
+
+def _name_of(part: Policy | Environment) -> str:
+    """Its name; none if it cannot say it."""
+    with Boundary():
+        return part.name
+    return ""
 
 
 def wasted_step(state: State, admissible: tuple[str, ...], decision: Decision) -> Transition:

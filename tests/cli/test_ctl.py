@@ -243,3 +243,16 @@ def wait_until(true: Any, playing: subprocess.Popen[bytes]) -> None:
         assert playing.poll() is None, "the run ended before"
         time.sleep(0.05)
     raise AssertionError("it never came")
+
+
+async def test_a_question_that_cannot_be_answered_does_not_end_the_run(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise AttributeError("a coroutine of another kind")
+
+    monkeypatch.setattr("dreamsim.cli.control_words.whereabouts", fails)
+    async with live(directory, MemorySink()):
+        told = await said(directory, command="dump")
+        assert (told["ok"], "a coroutine of another kind" in told["error"]) == (False, True)
+        assert (await said(directory, command="status"))["ok"]
