@@ -75,6 +75,7 @@ def training_settings(settings: Settings, run: str) -> TrainingSettings:
         group_deadline_s=train.group_deadline_s,
         failures=failure_policy(settings.run),
         lag=train.lag,
+        in_flight=train.in_flight,
         max_steps=settings.run.max_steps,
         max_tokens=train.max_tokens,
         real_share=ShareSchedule.parse(train.real_share),

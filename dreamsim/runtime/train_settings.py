@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from dreamsim.records.weights import InFlight
 from dreamsim.runtime.setting import Names, OptionalFloat, OptionalInt, Section, setting
 
 
@@ -27,6 +28,10 @@ class TrainSection(Section):
     )
     groups: int = setting(24, "tasks an update learns from", unit="groups", ge=1)
     lag: int = setting(0, "rounds that may be played ahead of the trainer; 0 is strictly on-policy", ge=0)
+    in_flight: InFlight = setting(
+        "drain",
+        "requests being answered when new weights come: finished before, gone on with by the new ones, or begun again",
+    )
     learning_rate: OptionalFloat = setting(
         None, "of AdamW; default: 5e-4 for models below 50 million weights, 1e-6 above, 1e-5 with LoRA", gt=0
     )

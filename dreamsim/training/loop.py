@@ -314,7 +314,7 @@ class Training:
         """Publish the trainer's weights and have every engine load them."""
         trainer, files = self._parts.trainer, self._files
         update = await to_thread.run_sync(trainer.publish, files.weights(trainer.version))
-        await load_everywhere(update, self._parts.receivers)
+        await load_everywhere(update, self._parts.receivers, in_flight=self._settings.in_flight)
         await to_thread.run_sync(lambda: files.forget_weights(keep={trainer.version}))
 
     async def _evaluation(self) -> PolicyReport | None:

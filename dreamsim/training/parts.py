@@ -21,6 +21,7 @@ from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.flow.planning import PlannedGroup, TaskChooser
 from dreamsim.protocols import Environment, Policy, Trainer, WeightsReceiver
 from dreamsim.records.episode import Source
+from dreamsim.records.weights import InFlight
 from dreamsim.runtime.watchdog import STUCK_SECONDS
 
 Evaluate = Callable[[int], Awaitable[PolicyReport]]
@@ -47,6 +48,8 @@ class TrainingSettings:
     """What is done about training episodes that fail."""
     lag: int = 0
     """Rounds that may be played ahead of the trainer; 0 is strictly on-policy."""
+    in_flight: InFlight = "drain"
+    """What becomes of requests that an engine is answering when new weights come; with lag 0 there are none."""
     max_steps: int = 20
     """Longer episodes are truncated."""
     max_tokens: int | None = None

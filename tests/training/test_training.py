@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import pytest
@@ -24,6 +25,7 @@ from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.training import Line
+from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
 from dreamsim.training.loop import Training
@@ -66,6 +68,24 @@ async def test_no_step_is_learned_from_more_than_lag_versions_late(tmp_path: Pat
         max(numbers(history, "staleness")) == lag
     )  # and with lag 0 every step is decided by the weights that learn from it
     assert len(history) == 8
+
+
+@pytest.mark.parametrize("in_flight", get_args(InFlight))
+async def test_engines_are_told_what_becomes_of_requests_in_flight(tmp_path: Path, in_flight: InFlight) -> None:
+    class Receiver:
+        def __init__(self) -> None:
+            self.told: list[InFlight] = []
+            self.version = "0"
+
+        async def load_weights(self, update: WeightsUpdate, *, in_flight: InFlight = "drain") -> None:
+            self.told.append(in_flight)
+
+    receiver = Receiver()
+    settings = replace(SETTINGS, steps=2, lag=1, in_flight=in_flight)
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        made = replace(parts(store, RememberingTrainer()), receivers=[receiver])
+        await Training(made, settings, directory=tmp_path).run()
+    assert receiver.told == [in_flight] * 2
 
 
 async def test_a_training_in_several_sittings_learns_what_one_would(tmp_path: Path) -> None:
