@@ -30,8 +30,11 @@ FIXED = (
     *("tasks.", "train.", "curriculum."),
 )
 """Settings that a resumed run may not change, by beginning."""
-FREE = ("train.steps", "train.decay", "train.threads", "train.save_every", "train.log")
-"""Settings among them that it may."""
+FREE = (
+    *("train.steps", "train.decay", "train.threads", "train.save_every", "train.log", "train.in_flight"),
+    *("train.micro_tokens", "train.gradient_checkpointing"),
+)
+"""Settings among them that it may: how far, and with how much memory and time, not what is learned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from dreamsim.cli.reality import Reality, open_reality
 from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.cli.tasks import experience_file, parse_mix, tasks_of
 from dreamsim.cli.trainer import MadeTrainer, describe_weights, make_trainer, receiver_of, trained_player
+from dreamsim.curriculum.figures import curriculum_figures
 from dreamsim.curriculum.renaming import RenamingEnvironment, renamed_tasks, world_names
 from dreamsim.errors import ConfigurationError
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
@@ -127,12 +128,14 @@ async def assembled_training(
             tested = LanguageModelPolicy(player.engine, player.tokenizer, player.settings)
             evaluate = await _evaluation(settings, wanted, reality, tested, store)
         engines = [part.engine for part in (player, roles.dreamer) if part is not None]
+        chooser = await _curriculum(settings, tasks, roles.dreamer)
         parts = TrainingParts(
             environments=environments,
             policy=policy,
             receivers=[receiver_of(player)],
             trainer=roles.trainer,
-            tasks=await _curriculum(settings, tasks, roles.dreamer),
+            tasks=chooser,
+            curriculum=partial(curriculum_figures, chooser.curriculum),
             archive=store,
             evaluate=evaluate,
             continuation=continuation_of(player.tokenizer, player.settings),

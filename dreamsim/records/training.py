@@ -47,9 +47,10 @@ class TrainingStep:
     length_dreamed: float | None
     """Mean steps of the dreamed training episodes of this update."""
     total_real_transitions: int
-    """Transitions of all real training episodes so far, failed ones included: the budget is of these."""
+    """Transitions of all real training episodes so far, failed ones, failed tries and those that came too late for
+    their group included: the budget is of these."""
     total_dreamed_transitions: int
-    """Transitions of all dreamed training episodes so far, failed ones included."""
+    """Transitions of all dreamed training episodes so far, failed ones, failed tries and late ones included."""
     total_evaluation_transitions: int
     """Real transitions of all evaluations so far: not learned from, and not in the budget."""
     total_episodes: int
@@ -78,6 +79,16 @@ class TrainingStep:
     """Best `evaluation_success` so far: that of the weights kept as best."""
     best_update: int | None
     """The update it was measured after."""
+    curriculum_synthetic_share: float | None
+    """Groups of written tasks / groups, so far; None without a curriculum, here and below."""
+    curriculum_competence: float | None
+    """Mean success of groups of real tasks not chosen for their value, over the last `curriculum.memory`."""
+    curriculum_target: float | None
+    """Success aimed at: target_first - (target_first - target_last) * competence."""
+    curriculum_value_mean: float | None
+    """Mean of V, the variance of a group's returns, over all tasks (or clusters) that have a result."""
+    curriculum_written_feasible: float | None
+    """Written tasks that somebody has solved."""
     alarms: int = 0
     """Alarms that ring after this update; `alarms.jsonl` says which began when."""
 

@@ -386,7 +386,7 @@ class Nameless(ScriptedPolicy):
     """A policy that cannot say its name once it has played."""
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         raise ConnectionResetError("the model's server is gone")
 
 

@@ -214,7 +214,12 @@ def test_publishing_an_adapter_copies_nothing_of_the_model_beneath(
     trainer = GrpoTrainer(tiny(), replace(PLAIN, lora=LoraShape(rank=2, alpha=4)))
     copied: list[str] = []
     cast = optimisation._cast
-    monkeypatch.setattr(optimisation, "_cast", lambda state: copied.extend(state) or cast(state))
+
+    def watched(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        copied.extend(state)
+        return cast(state)
+
+    monkeypatch.setattr(optimisation, "_cast", watched)
     trainer.publish(tmp_path / "v1")
     assert copied
     assert all("lora_" in name for name in copied)
@@ -225,7 +230,7 @@ def test_a_gradient_that_is_no_number_changes_nothing_and_is_counted(bad: float)
     trainer = GrpoTrainer(tiny(), PLAIN)
     before = weights(trainer)
     first = next(iter(trainer._learner.parameters.values()))
-    hook = first.register_hook(lambda gradient: gradient * bad)
+    hook = first.register_hook(lambda gradient: gradient * bad)  # type: ignore[no-untyped-call]
     metrics = trainer.step(batch())
     assert all(torch.equal(one, other) for one, other in zip(before, weights(trainer), strict=True))
     assert (metrics.updates, metrics.updates_skipped > 0) == (0, True)

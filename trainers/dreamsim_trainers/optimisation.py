@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 STATE = "state.pt"
 FACTS = "trainer.json"
-SCHEDULE = ("decay_from", "decay_updates")
-"""Of `OptimiserSettings`: what a training that goes on may change."""
+FREE = ("decay_from", "decay_updates", "micro_tokens")
+"""Of `OptimiserSettings`: what a training that goes on may change: how long it is, and the memory it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +244,7 @@ class Learner:
             (work / FACTS).write_text(json.dumps({"facts": _plain(facts), "counters": counters}, indent=1) + "\n")
 
     def load(self, directory: Path, facts: dict[str, Any]) -> None:
-        """Go on from what was saved; the schedule of the learning rate may be another one.
+        """Go on from what was saved; the schedule of the learning rate and what bounds memory may be others.
 
         Raises:
             ConfigurationError: there is nothing, or it was saved with other facts.
@@ -258,7 +258,8 @@ class Learner:
         mine = _plain(facts)
         theirs = told["facts"]
         for side in (theirs, mine):
-            for name in SCHEDULE:  # how many updates are wanted may change on the way, and with it the rate
+            side.get("settings", {}).pop("gradient_checkpointing", None)
+            for name in FREE:
                 side.get("settings", {}).get("optimiser", {}).pop(name, None)
         differing = sorted(name for name in {*theirs, *mine} if theirs.get(name) != mine.get(name))
         if differing:
