@@ -6,6 +6,8 @@ Always:
 - Nothing is tokenized here: ids come from the code that builds prompts at inference.
 - Training resumes from its last checkpoint when the same output directory is given again, and ends with the same
   weights as if it had never stopped.
+- What is trained is float32, computed under bfloat16 autocast; frozen weights below an adapter stay as they were
+  loaded.
 """
 
 from __future__ import annotations
@@ -144,7 +146,10 @@ def tiny_model(
 
 
 def load_for_training(model: str) -> PreTrainedModel:
-    """Any Hugging Face causal LM, by directory or hub name; on CPU in full precision, which autocast expects."""
+    """Any Hugging Face causal LM, by directory or hub name; on a GPU in its checkpoint's type, on a CPU in float32.
+
+    Whoever trains its weights makes them float32 first (`train`, `train_dpo`, `optimisation.Learner`).
+    """
     _require_training()
     import torch
     from transformers import AutoModelForCausalLM
@@ -174,6 +179,8 @@ def train(
         raise ConfigurationError("there is nothing to train on: the data holds no step of the wanted kind")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    if settings.lora is None:  # a small step on a bfloat16 weight would be rounded away; PEFT makes adapters float32
+        model.float()
     if settings.compile:
         model.forward = torch.compile(model.forward, dynamic=True)
     work = settings.output / "training"

@@ -3,7 +3,8 @@
 In: stored episodes, a policy's checkpoint. Out: a checkpoint directory.
 Loss: -log sigmoid(beta [(log pi(y+) - log ref(y+)) - (log pi(y-) - log ref(y-))]), Eq. 7 of arXiv 2305.18290, by TRL's
 DPOTrainer; log pi(y) sums over the tokens of decisions alone, over a whole episode (as in ETO, arXiv 2403.02502).
-Always: held-out folds and evaluation episodes are refused; the reference is the checkpoint that training began with.
+Always: held-out folds and evaluation episodes are refused; the reference is the checkpoint that training began with;
+what is trained is float32, computed under bfloat16 autocast.
 
 Deviations from TRL: nothing is tokenized there, and the mask of what counts comes with the data, because in an episode
 of many steps the agent's tokens are not one stretch at the end. A training that is interrupted begins anew.
@@ -78,9 +79,13 @@ def train_dpo(episodes: Sequence[Episode], wanted: DpoTraining) -> Path:
         raise ConfigurationError("no task has both a success and a failure: collect some with a mistaken policy")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    reference = None
+    if settings.lora is None:  # a small step on a bfloat16 weight would be rounded away; PEFT makes adapters float32
+        model.float()
+        reference = load_for_training(wanted.model).float()  # computes as the policy does: they agree before step 1
     trainer = _trainer_class()(
         model=model,
-        ref_model=None if settings.lora else load_for_training(wanted.model),
+        ref_model=reference,
         args=_config(wanted),
         train_dataset=Dataset.from_list([_row(pair) for pair in pairs]),
         data_collator=PairPadding(pad_token_id=int(pretrained.pad_token_id or 0)),
