@@ -2,7 +2,7 @@
 
 In: a store, a run's directory, settings; none of them need be given. Out: one line per thing looked at, or JSON; exit
 code 1 if anything is wrong. Always: nothing is changed: no file is written, no store migrated, no lock kept, no model
-loaded and no engine started; servers are asked which models they have, and no more.
+loaded and no engine started.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from dreamsim.cli import doctor_machine, exits
 from dreamsim.cli.arguments import Parser
 from dreamsim.cli.checks import check_parts
-from dreamsim.cli.doctor_servers import servers
 from dreamsim.cli.run_directory import CONFIG, SUMMARY, store_path
 from dreamsim.protocols import Encoder
 from dreamsim.runtime.config import Settings
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="dreamsim doctor",
         usage="dreamsim doctor [--store FILE] [--run DIRECTORY] [--json] [--SETTING VALUE ...]",
-        description="Looks at versions, limits, models, servers, disk and, if they are named, at a store and a run. "
+        description="Looks at versions, limits, models, disk and, if they are named, at a store and a run. "
         "Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,7 +102,6 @@ def _engines(settings: Settings) -> Iterator[Finding]:
     for check in check_parts(settings):
         yield Finding(name=check.name, level="ok" if check.good else "wrong", text=check.text)
     yield from doctor_machine.tokenizers(settings)
-    yield from servers(settings)
 
 
 def _run(run: Path, *, there: bool) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -22,9 +22,6 @@ from dreamsim.engines.vllm_process import has_gpu
 from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
 from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
-
-if TYPE_CHECKING:
-    from dreamsim.engines.openai_http import HttpSettings
 
 Say = Callable[[str], Awaitable[None]]
 Role = Literal["policy", "experience"]
@@ -207,21 +204,17 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
 def _server(
     settings: Settings, role: PolicySection | ExperienceSection, tokenizer: Tokenizer
 ) -> AbstractAsyncContextManager[Engine]:
-    from dreamsim.engines.openai_http import open_http_engine
-
-    return open_http_engine(server_settings(settings, role), tokenizer=tokenizer)
-
-
-def server_settings(settings: Settings, role: PolicySection | ExperienceSection) -> HttpSettings:
-    """How the server of a role is asked."""
-    from dreamsim.engines.openai_http import HttpSettings
+    from dreamsim.engines.openai_http import HttpSettings, open_http_engine
 
     assert role.url is not None, "checked by the settings"
-    return HttpSettings(
-        url=role.url,
-        model=role.model,
-        api_key_variable=role.api_key_variable,
-        concurrency=settings.run.concurrency + 1,  # one asks how busy it is while all episodes wait
-        max_model_len=role.vllm.max_model_len,
-        require_token_ids=role.require_token_ids,
+    return open_http_engine(
+        HttpSettings(
+            url=role.url,
+            model=role.model,
+            api_key_variable=role.api_key_variable,
+            concurrency=settings.run.concurrency + 1,  # one asks how busy it is while all episodes wait
+            max_model_len=role.vllm.max_model_len,
+            require_token_ids=role.require_token_ids,
+        ),
+        tokenizer=tokenizer,
     )

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import to_thread
 
-from dreamsim.cli import doctor_machine, doctor_servers
+from dreamsim.cli import doctor_machine
 from dreamsim.cli.doctor import main
 from dreamsim.run import main as run_main
 from dreamsim.store.lock import WriterLock
-from tests.engines.server import serving
 
 SCRIPTED = ["--policy.engine", "scripted", "--experience.engine", "scripted"]
 
@@ -136,28 +134,6 @@ def test_a_model_that_is_not_there_is_wrong(capsys: pytest.CaptureFixture[str]) 
     code, found = told(capsys, "--policy.model", "./absent")
     assert code == 1
     assert "no checkpoint there" in found["policy"]["text"]
-
-
-@pytest.mark.anyio
-async def test_a_server_is_asked_whether_it_has_the_model(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor_servers, "PATIENCE_S", 0.2)
-    async with serving() as server:
-        server.card["id"] = "served"
-
-        def found(model: str) -> tuple[int, dict[str, Any]]:
-            code, findings = told(capsys, "--policy.url", server.url, "--policy.model", model)
-            return code, findings["policy server"]
-
-        code, finding = await to_thread.run_sync(found, "served")
-        assert (code, finding["text"]) == (0, f"{server.url} has served, 64 tokens long at most")
-        code, finding = await to_thread.run_sync(found, "another")
-        assert (code, finding["level"]) == (1, "wrong")
-        assert "has no model 'another'; it has served" in finding["text"]
-        server.list_models = False
-        code, finding = await to_thread.run_sync(found, "served")
-        assert (code, "did not say within" in finding["text"]) == (1, True)
 
 
 def test_too_few_open_files_for_the_connections_are_wrong(
