@@ -4,7 +4,6 @@ In: connections of the same user. Out: one answer each. Always:
 - the socket has mode 0600 in a directory with mode 0700, `control/` in the run's directory; where the path would be
   longer than a socket's may be, it is in a temporary directory of that mode; `control/address` holds its path;
 - the socket of a run that is dead is replaced; a run that is alive in the same directory is an error;
-- of what `control/address` names nothing is removed but a socket of this user, and the directory that was made for it;
 - one line in, one line out, both bounded, within `EXCHANGE_S`; whatever comes over it cannot end the run by itself.
 """
 
@@ -15,7 +14,6 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -38,8 +36,6 @@ AT_ONCE: Final = 8
 LONGEST_PATH: Final = 107
 """Bytes of a socket's path that every system takes; Linux has 108 with the end mark."""
 ANSWER_BYTES: Final = 1 << 20
-PREFIX: Final = "dreamsim-"
-"""Of the temporary directories that hold sockets."""
 
 
 class controlled(AbstractAsyncContextManager[Path]):  # noqa: N801 - used like a function
@@ -93,7 +89,7 @@ def _listen(directory: Path) -> tuple[socket.socket, Path]:
         with suppress(OSError):  # not every network file system holds sockets
             listening = _bound(path)
     if listening is None:
-        path = Path(tempfile.mkdtemp(prefix=PREFIX)) / "socket"  # mkdtemp makes it 0700
+        path = Path(tempfile.mkdtemp(prefix="dreamsim-")) / "socket"  # mkdtemp makes it 0700
         listening = _bound(path)
     write_whole(home / "address", f"{path}\n")
     return listening, path
@@ -146,20 +142,12 @@ def _alive(path: Path) -> bool:
 
 def _remove(directory: Path, path: Path) -> None:
     with suppress(OSError):
-        if _own(path, stat.S_ISSOCK):
-            path.unlink()
+        path.unlink()
     with suppress(OSError):
         (directory / "control" / "address").unlink()
-    made = path.parent
-    with suppress(OSError):
-        if made.name.startswith(PREFIX) and made.parent == Path(tempfile.gettempdir()) and _own(made, stat.S_ISDIR):
-            made.rmdir()
-
-
-def _own(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether `path` itself, not what a link leads to, is of that kind and of this user."""
-    found = path.lstat()
-    return kind(found.st_mode) and found.st_uid == os.geteuid()
+    if path.parent != directory / "control":
+        with suppress(OSError):
+            path.parent.rmdir()
 
 
 async def _serve(control: RunControl, telemetry: Telemetry, places: anyio.Semaphore, stream: SocketStream) -> None:

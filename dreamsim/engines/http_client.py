@@ -28,7 +28,6 @@ from dreamsim.records import limits
 from dreamsim.records.strict_json import parse_json
 from dreamsim.runtime.addresses import is_near, key_of
 from dreamsim.runtime.guard import guarded
-from dreamsim.runtime.own_time import not_counted
 from dreamsim.runtime.seeds import generator
 
 AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -123,8 +122,7 @@ class JsonClient:
                 wait = max(wait, answer.asked_s)
             if self._on_retry is not None:
                 self._on_retry()
-            with not_counted():
-                await anyio.sleep(wait)
+            await anyio.sleep(wait)
         raise AssertionError("at least one try is made")
 
     async def _once(self, path: str, body: Mapping[str, Any] | None, request_id: str, as_text: bool) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from dreamsim.engines.http_client import NEVER, JsonClient, StatusError
+from dreamsim.engines.http_client import JsonClient, StatusError
 from dreamsim.records.load import EngineLoad
 
 SAMPLE: Final = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})?[ \t]+([-+.0-9eE]+)(?:[ \t]|$)", re.MULTILINE)
@@ -20,7 +20,7 @@ PREEMPTIONS: Final = "vllm:num_preemptions_total"
 
 
 class ServerLoad:
-    """Asks one server, and asks it no more once it has refused for good."""
+    """Asks one server, and asks it no more once it has refused to tell."""
 
     def __init__(self, client: JsonClient, *, vllm: bool) -> None:
         """`vllm` is whether the server is one of those that tell."""
@@ -38,9 +38,7 @@ class ServerLoad:
         try:
             # The metrics are beside the API, not in it: http://host:8000/metrics for http://host:8000/v1.
             page = await self._client.call("../metrics", request_id="load", tries=1, as_text=True)
-        except StatusError as error:
-            if error.status not in NEVER:
-                raise
+        except StatusError:
             self._tells = False
             return None
         return parse_load(page)

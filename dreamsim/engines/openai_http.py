@@ -32,7 +32,6 @@ from dreamsim.engines.http_answers import (
     text_of,
     token_ids_of,
 )
-from dreamsim.engines.http_card import model_card
 from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
 from dreamsim.engines.http_load import ServerLoad
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
@@ -74,8 +73,6 @@ class HttpSettings:
     """Whether an answer without token ids is an error. If not, its text is tokenized here."""
     connect_timeout_s: float = 15.0
     """Longest time to reach it, once a connection is free."""
-    card_timeout_s: float = 60.0
-    """Longest time in which it must say which models it has, all tries together."""
     retries: Retries = field(default_factory=Retries)
     """How often and how patiently to try."""
     swapped_adapters: tuple[str, ...] = ()
@@ -372,16 +369,31 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
         connect_timeout_s=settings.connect_timeout_s,
         on_retry=retried,
     ) as client:
-        card = await model_card(
-            client,
-            settings.model,
-            shown=settings.url,
-            key_variable=settings.api_key_variable,
-            patience_s=settings.card_timeout_s,
-        )
+        card = await _model_card(client, settings)
         told = card.get("max_model_len")
         length = settings.max_model_len or (told if type(told) is int and told > 0 else UNKNOWN_LENGTH)
         dialect = settings.dialect
         if dialect == "auto":
             dialect = "vllm" if card.get("owned_by") == "vllm" else "openai"
         yield HttpEngine(client, settings, counters, max_model_len=length, dialect=dialect, tokenizer=tokenizer)
+
+
+async def _model_card(client: JsonClient, settings: HttpSettings) -> Mapping[str, Any]:
+    """What the server says about the model; nothing where it keeps no list."""
+    try:
+        answer = await client.call("models", request_id="models", tries=min(3, settings.retries.tries))
+    except StatusError as error:
+        if error.status in (404, 405):
+            return {}
+        hint = f" (the key is read from {settings.api_key_variable})" if error.status in (401, 403) else ""
+        raise ConfigurationError(f"{settings.url}: {error}{hint}") from error
+    except EngineError as error:
+        raise ConfigurationError(f"{settings.url} cannot be reached: {error}") from error
+    cards = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(cards, list):
+        return {}
+    by_name = {card["id"]: card for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)}
+    if by_name and settings.model not in by_name:
+        known = ", ".join(name[:100] for name in sorted(by_name)[:8])
+        raise ConfigurationError(f"{settings.url} has no model '{settings.model}'; it has {known}")
+    return by_name.get(settings.model, {})

@@ -1,8 +1,8 @@
 """Keeps a collector's limit where the engines' load wants it.
 
 In: engines that tell their load, a collector. Out: its limit moved, its youngest episodes requeued. Always: an engine
-that does not tell is left out and never the reason to stop; as long as none tells, the limit stays where it is, at
-first the ceiling; a look waits for no engine longer than `LOAD_S`; while the run is paused nothing is decided.
+that does not tell is left out and never the reason to stop; a look waits for no engine longer than `LOAD_S`; while the
+run is paused nothing is decided.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 
 from dreamsim.flow.collector import Collector
-from dreamsim.flow.concurrency import LOOK_S, LimitState, Look, decide, first_state
+from dreamsim.flow.concurrency import LOOK_S, Look, decide, first_state
 from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.boundary import Boundary
 from dreamsim.runtime.limits import Gate
@@ -59,32 +59,25 @@ class Adaptation:
 
     async def run(self, collector: Collector) -> None:
         """Look, decide and act until the collector has finished."""
-        state: LimitState | None = None
+        state = first_state(collector.ceiling)
         before = await self._loads()
-        if any(load is not None for load in before):
-            state = self._begun(collector, first_state(collector.ceiling))
+        if all(load is None for load in before):
+            return  # nobody tells anything: the ceiling is the limit
+        collector.adaptive = True
+        collector.limit = state.limit
         while True:
             with anyio.move_on_after(LOOK_S):
                 await collector.finished.wait()
                 return
             now = await self._loads()
-            looks = [Look.since(old, new) for old, new in zip(before, now, strict=True) if new is not None]
-            if looks and not self._gate.closed:
-                if state is None:  # the first word of an engine: those that live are not sent away for it
-                    least = first_state(collector.ceiling).limit
-                    state = self._begun(collector, LimitState(limit=max(least, collector.alive)))
+            if not self._gate.closed:
+                looks = [Look.since(old, new) for old, new in zip(before, now, strict=True) if new is not None]
                 decision = decide(state, looks, alive=collector.alive, ceiling=collector.ceiling)
                 state, collector.limit = decision.state, decision.state.limit
                 self._telemetry.counters["limit_cuts"] += decision.reason == "cut"
                 if self._requeue and decision.requeue:
                     collector.requeue_youngest(decision.requeue)
             before = [old if new is None else new for old, new in zip(before, now, strict=True)]
-
-    @staticmethod
-    def _begun(collector: Collector, state: LimitState) -> LimitState:
-        collector.adaptive = True
-        collector.limit = state.limit
-        return state
 
     async def _loads(self) -> list[EngineLoad | None]:
         loads: list[EngineLoad | None] = [await self._load(engine) for engine in self._engines]

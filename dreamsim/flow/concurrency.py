@@ -115,13 +115,11 @@ def decide(state: LimitState, looks: Sequence[Look], *, alive: int, ceiling: int
 
     Args:
         state: what the decision before has left.
-        looks: the engines that tell their load, as they are now; without one nothing is known, and nothing changed.
+        looks: the engines that tell their load, as they are now.
         alive: episodes being played.
         ceiling: most episodes that the user allows, now.
     """
     limit = max(1, min(state.limit, ceiling))
-    if not looks:
-        return _decided("held", limit, cool=state.cool, wall=state.wall)
     preempted = any(look.preempted for look in looks)
     if state.cool:
         return _decided("cooling", limit, cool=state.cool - 1, wall=state.wall)

@@ -13,9 +13,8 @@ from dreamsim.errors import StoreError, StoreLockedError
 
 
 def lock_path(path: Path) -> Path:
-    """The lock file of the store at `path`: one for a file, by whatever links it is reached. Blocks."""
-    file = path.resolve()
-    return file.with_name(file.name + ".lock")
+    """The lock file of the store at `path`."""
+    return path.with_name(path.name + ".lock")
 
 
 def writing_process(path: Path) -> str | None:

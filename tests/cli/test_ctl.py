@@ -137,20 +137,6 @@ async def test_the_socket_of_a_dead_run_is_replaced_and_that_of_a_live_one_is_no
         assert (await said(directory, command="status"))["ok"]
 
 
-async def test_what_an_address_names_is_removed_only_if_it_is_a_socket(directory: Path, tmp_path: Path) -> None:
-    home, precious = directory / "control", tmp_path / "dreamsim-precious" / "store.sqlite"
-    home.mkdir()
-    precious.parent.mkdir()
-    precious.write_text("all that was learned")
-    (home / "address").write_text(f"{precious}\n")
-    async with controlled(directory, RunControl(), Telemetry()):
-        assert precious.read_text() == "all that was learned"
-    (home / "address").write_text(f"{precious.parent / 'nothing'}\n")
-    precious.unlink()
-    async with controlled(directory, RunControl(), Telemetry()):
-        assert precious.parent.is_dir()
-
-
 async def test_what_is_no_command_is_refused_and_the_socket_stays_open(directory: Path) -> None:
     async with controlled(directory, RunControl(), Telemetry()) as path:
         for sent in (b"\n", b"{}\n", b"x" * (LINE_BYTES + 1), b'{"command": "status", "more": 1}\n', b"\xff\xfe\n"):

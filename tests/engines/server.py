@@ -42,10 +42,6 @@ class Server:
         self.metrics: str | None = None
         """Its page of metrics; None is a server without one."""
         self.metrics_asked = 0
-        self.metrics_first: list[int] = []
-        """Statuses given before the page, one per request."""
-        self.list_models = True
-        """Whether it ever says which models it has."""
 
     async def completions(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
@@ -74,14 +70,10 @@ class Server:
 
     async def models(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
-        if not self.list_models:
-            await anyio.sleep_forever()
         return self.first.pop(0) if self.first else web.json_response({"data": [self.card]})
 
     async def load(self, request: web.Request) -> web.Response:
         self.metrics_asked += 1
-        if self.metrics_first:
-            return web.Response(status=self.metrics_first.pop(0))
         return web.Response(status=404) if self.metrics is None else web.Response(text=self.metrics)
 
     def settings(self, **changes: Any) -> HttpSettings:

@@ -16,7 +16,7 @@ from dreamsim.engines.openai_http import open_http_engine
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.scripted_cache import ScriptedCache
 from dreamsim.engines.vllm_load import LoadBook, load_logger
-from dreamsim.errors import ContextOverflowError, EngineError
+from dreamsim.errors import ContextOverflowError
 from dreamsim.flow.adapting import LoadTelling
 from dreamsim.records.completion import GenerationRequest, Sampling
 from dreamsim.records.load import EngineLoad
@@ -69,15 +69,6 @@ async def test_a_server_that_does_not_tell_is_asked_once() -> None:
     async with serving() as server, open_http_engine(server.settings()) as engine:
         assert [await engine.load(), await engine.load()] == [None, None]
         assert server.metrics_asked == 1
-
-
-async def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
-    async with serving() as server, open_http_engine(server.settings()) as engine:
-        server.metrics = PAGE
-        server.metrics_first = [503]
-        with pytest.raises(EngineError, match="503"):
-            await engine.load()
-        assert await engine.load() == parse_load(PAGE)
 
 
 def engine_with(cache: ScriptedCache) -> ScriptedEngine:

@@ -18,7 +18,6 @@ from dreamsim.engines.openai_http import open_http_engine
 from dreamsim.engines.scripted import ByteTokenizer
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.records.completion import GenerationRequest, Sampling
-from dreamsim.runtime.own_time import own_time
 from tests.engines.server import Server, serving
 
 END = 258
@@ -124,22 +123,6 @@ async def test_tries_are_bounded(server: Server) -> None:
             await engine.generate(request())
     assert len(server.asked) == 3
     assert caught.value.recoverable
-
-
-async def test_waiting_for_a_busy_server_is_not_the_episodes_time(server: Server) -> None:
-    patient = Retries(tries=2, first_wait_s=0.2, longest_wait_s=0.2)
-    async with open_http_engine(server.settings(retries=patient)) as engine:
-        server.first = [web.Response(status=503)]
-        with anyio.CancelScope() as limit, own_time(limit) as own:
-            await engine.generate(request())
-    assert own.waited_s >= 0.1  # between half and all of the wait
-
-
-async def test_a_server_that_never_says_what_it_has_is_not_waited_for_without_end(server: Server) -> None:
-    server.list_models = False
-    with pytest.raises(ConfigurationError, match="did not say within"):
-        async with open_http_engine(server.settings(card_timeout_s=0.05)):
-            pass
 
 
 async def test_a_server_that_asks_for_too_long_a_wait_has_failed(server: Server) -> None:

@@ -14,17 +14,9 @@ from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.scripted_cache import ScriptedCache
 from dreamsim.errors import UsageError
-from dreamsim.flow.adapting import Adaptation
-from dreamsim.flow.collector import Collector
-from dreamsim.flow.concurrency import LOOK_S
-from dreamsim.flow.failures import PolicedRollout
-from dreamsim.flow.rollout import RolloutSettings
 from dreamsim.records.episode import Episode
-from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.clock import VirtualClock
-from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.snapshot import Snapshot
-from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.testing import MemorySink, RandomPolicy, ScriptedEnvironment, scripted_tasks
 from tests.flow.runs import RUN, RememberedTasks, in_virtual_time, record
@@ -98,54 +90,6 @@ def test_requeueing_can_be_switched_off() -> None:
 def test_without_pressure_the_limit_is_the_ceiling() -> None:
     played = play(adaptive=True, tokens=10_000_000)
     assert (played.snapshot.limit, played.cache.preemptions) == (120, 0)
-
-
-@dataclass
-class Mumbling:
-    """An engine that tells its load only now and then."""
-
-    told: list[EngineLoad | None]
-
-    async def load(self) -> EngineLoad | None:
-        return self.told.pop(0) if self.told else None
-
-
-def limits(told: list[EngineLoad | None], *, ceiling: int = 2048) -> list[int]:
-    """The limit of a collector after each look at an engine that tells this."""
-    seen: list[int] = []
-
-    async def main() -> None:
-        telemetry = Telemetry(clock=VirtualClock())
-        settings = RolloutSettings(run=RUN)
-        rollout = PolicedRollout(
-            environment=ScriptedEnvironment(), policy=RandomPolicy(), settings=settings, telemetry=telemetry
-        )
-        collector = Collector(rollout=rollout, sink=MemorySink(), telemetry=telemetry, concurrency=ceiling, buffer=1)
-        adaptation = Adaptation([Mumbling(list(told))], telemetry=telemetry, gate=Gate())
-        async with anyio.create_task_group() as group:
-            group.start_soon(adaptation.run, collector)
-            await anyio.sleep(LOOK_S / 2)
-            for _ in told:
-                seen.append(collector.limit)
-                await anyio.sleep(LOOK_S)
-            collector.finished.set()
-        collector.results.sender.close()
-        collector.results.close()
-
-    in_virtual_time(main)
-    return seen
-
-
-BUSY = EngineLoad(running=100, waiting=50, cache_use=0.99, preemptions=0)
-IDLE = EngineLoad(running=10, waiting=0, cache_use=0.1, preemptions=0)
-
-
-def test_an_engine_that_is_silent_for_a_while_leaves_the_limit_where_it_is() -> None:
-    assert limits([BUSY, None, None, None]) == [256, 256, 256, 256]
-
-
-def test_an_engine_that_is_silent_at_first_is_listened_to_later() -> None:
-    assert limits([None, None, IDLE, IDLE]) == [2048, 2048, 512, 1024]
 
 
 Asked = Callable[[Simulator], None]

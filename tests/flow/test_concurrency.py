@@ -85,12 +85,6 @@ def test_with_no_pressure_the_ceiling_is_reached_in_a_few_looks(ceiling: int, lo
     assert state.limit == ceiling
 
 
-@given(st.integers(1, 3000), st.integers(0, 3000), st.integers(1, 3000), st.integers(0, 3))
-def test_without_a_look_nothing_is_changed(limit: int, alive: int, ceiling: int, cool: int) -> None:
-    state = LimitState(limit=min(limit, ceiling), cool=cool)
-    assert decide(state, [], alive=alive, ceiling=ceiling).state == state
-
-
 def test_a_long_queue_alone_does_not_lower_the_limit() -> None:
     queued = Look(load=EngineLoad(running=256, waiting=1792, cache_use=0.3))
     decision = decide(LimitState(limit=2048), [queued], alive=2048, ceiling=2048)

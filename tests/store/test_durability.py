@@ -170,15 +170,6 @@ def test_the_lock_names_its_owner_and_dies_with_it(path: Path) -> None:
     lock.release()
 
 
-def test_a_link_to_a_store_has_the_stores_lock(path: Path, tmp_path: Path) -> None:
-    link = tmp_path / "another name.sqlite"
-    link.symlink_to(path)
-    lock = WriterLock(path)
-    with pytest.raises(StoreLockedError, match=str(os.getpid())):
-        WriterLock(link)
-    lock.release()
-
-
 def test_two_runs_on_one_store_are_refused_while_the_first_lives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
