@@ -4,6 +4,7 @@ In: connections of the same user. Out: one answer each. Always:
 - the socket has mode 0600 in a directory with mode 0700, `control/` in the run's directory; where the path would be
   longer than a socket's may be, it is in a temporary directory of that mode; `control/address` holds its path;
 - the socket of a run that is dead is replaced; a run that is alive in the same directory is an error;
+- what `control/address` names is removed only if it is a socket of this user in one of those two places;
 - one line in, one line out, both bounded, within `EXCHANGE_S`; whatever comes over it cannot end the run by itself.
 """
 
@@ -36,6 +37,8 @@ AT_ONCE: Final = 8
 LONGEST_PATH: Final = 107
 """Bytes of a socket's path that every system takes; Linux has 108 with the end mark."""
 ANSWER_BYTES: Final = 1 << 20
+TEMPORARY: Final = "dreamsim-"
+"""Beginning of the names of sockets' folders in the temporary directory."""
 
 
 class controlled(AbstractAsyncContextManager[Path]):  # noqa: N801 - used like a function
@@ -89,7 +92,7 @@ def _listen(directory: Path) -> tuple[socket.socket, Path]:
         with suppress(OSError):  # not every network file system holds sockets
             listening = _bound(path)
     if listening is None:
-        path = Path(tempfile.mkdtemp(prefix="dreamsim-")) / "socket"  # mkdtemp makes it 0700
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY)) / "socket"  # mkdtemp makes it 0700
         listening = _bound(path)
     write_whole(home / "address", f"{path}\n")
     return listening, path
@@ -125,8 +128,7 @@ def _prepare(directory: Path) -> Path:
         if _alive(old):
             raise UsageError(f"{directory} is in use by a run that is alive: see `dreamsim ctl {directory} status`")
         _remove(directory, old)
-    with suppress(OSError):
-        (home / "socket").unlink()
+    _unlink_socket(home / "socket")  # the address may have named it otherwise: relative to another directory
     return home
 
 
@@ -141,13 +143,35 @@ def _alive(path: Path) -> bool:
 
 
 def _remove(directory: Path, path: Path) -> None:
+    """Remove a run's socket, its folder in the temporary directory and its address; `path` may come from a file."""
+    home = directory / "control"
+    in_temporary = _is_our_temporary(path.parent)
+    if path.parent == home or in_temporary:
+        _unlink_socket(path)
     with suppress(OSError):
-        path.unlink()
-    with suppress(OSError):
-        (directory / "control" / "address").unlink()
-    if path.parent != directory / "control":
-        with suppress(OSError):
+        (home / "address").unlink()
+    if in_temporary:
+        with suppress(OSError):  # something else is in it
             path.parent.rmdir()
+
+
+def _unlink_socket(path: Path) -> None:
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid():
+            path.unlink()
+
+
+def _is_our_temporary(folder: Path) -> bool:
+    """Whether a run of this user has made `folder` for its socket."""
+    # Compared as written: a way through `..` or a link is none that a run has written.
+    if folder.parent != Path(tempfile.gettempdir()).absolute() or not folder.name.startswith(TEMPORARY):
+        return False
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 async def _serve(control: RunControl, telemetry: Telemetry, places: anyio.Semaphore, stream: SocketStream) -> None:
@@ -194,7 +218,9 @@ def socket_of(place: Path) -> Path:
         with address.open("rb") as file:
             told = file.read(LINE_BYTES).decode("utf-8", "surrogateescape").strip()
     except OSError:
-        raise UsageError(f"no run listens in {place}: it has ended, is setting up, or is another directory") from None
+        told = ""
+    if not told or "\0" in told:
+        raise UsageError(f"no run listens in {place}: it has ended, is setting up, or is another directory")
     return Path(told)
 
 

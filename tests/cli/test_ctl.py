@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -135,6 +138,76 @@ async def test_the_socket_of_a_dead_run_is_replaced_and_that_of_a_live_one_is_no
         with pytest.raises(UsageError, match="in use by a run that is alive"):
             await controlled(directory, RunControl(), Telemetry()).__aenter__()
         assert (await said(directory, command="status"))["ok"]
+
+
+def leave_address(directory: Path, named: Path) -> None:
+    """As a run leaves it behind, or somebody who wants something else gone."""
+    (directory / "control").mkdir()
+    (directory / "control" / "address").write_text(f"{named}\n")
+
+
+async def test_a_file_that_the_address_names_is_not_removed(directory: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    leave_address(directory, precious)
+    async with controlled(directory, RunControl(), Telemetry()):
+        assert (await said(directory, command="status"))["ok"]
+    assert precious.read_text() == "kept"
+
+
+async def test_a_socket_outside_the_places_of_runs_is_not_removed(directory: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as somebodys:
+        somebodys.bind(str(directory / "agent"))
+    leave_address(directory, directory / "agent")
+    async with controlled(directory, RunControl(), Telemetry()):
+        pass
+    assert (tmp_path / "agent").is_socket()
+
+
+async def test_a_folder_that_the_address_names_is_not_removed(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    leave_address(directory, tmp_path / "empty" / "socket")
+    async with controlled(directory, RunControl(), Telemetry()):
+        pass
+    assert (tmp_path / "empty").is_dir()
+
+
+@pytest.mark.parametrize("named", ["", "/", "a\0b", "../../..", "\udcff"])
+async def test_an_address_that_is_no_path_of_a_socket_is_written_anew(directory: Path, named: str) -> None:
+    (directory / "control").mkdir()
+    (directory / "control" / "address").write_bytes(named.encode("utf-8", "surrogateescape"))
+    async with controlled(directory, RunControl(), Telemetry()):
+        assert (await said(directory, command="status"))["ok"]
+
+
+@pytest.fixture
+def abandoned() -> Iterator[Path]:
+    """A folder that a dead run has left in the temporary directory with its socket, its own having too long a path."""
+    folder = Path(tempfile.mkdtemp(prefix="dreamsim-"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "socket"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_the_folder_that_a_dead_run_left_in_the_temporary_directory_is_removed(
+    directory: Path, abandoned: Path
+) -> None:
+    leave_address(directory, abandoned / "socket")
+    async with controlled(directory, RunControl(), Telemetry()):
+        pass
+    assert not list(abandoned.parent.glob(abandoned.name))
+
+
+async def test_a_socket_of_another_user_is_left_alone(
+    directory: Path, abandoned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_address(directory, abandoned / "socket")
+    another = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: another)
+    async with controlled(directory, RunControl(), Telemetry()):
+        pass
+    assert (abandoned / "socket").is_socket()
 
 
 async def test_what_is_no_command_is_refused_and_the_socket_stays_open(directory: Path) -> None:
