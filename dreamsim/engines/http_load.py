@@ -17,10 +17,12 @@ RUNNING: Final = "vllm:num_requests_running"
 WAITING: Final = "vllm:num_requests_waiting"
 CACHE_USE: Final = "vllm:kv_cache_usage_perc"
 PREEMPTIONS: Final = "vllm:num_preemptions_total"
+NO_PAGE: Final = (404, 405)
+"""Statuses that a server without metrics answers; any other may be another one at the next look."""
 
 
 class ServerLoad:
-    """Asks one server, and asks it no more once it has refused to tell."""
+    """Asks one server, and asks it no more once it has said that it has no such page."""
 
     def __init__(self, client: JsonClient, *, vllm: bool) -> None:
         """`vllm` is whether the server is one of those that tell."""
@@ -38,7 +40,9 @@ class ServerLoad:
         try:
             # The metrics are beside the API, not in it: http://host:8000/metrics for http://host:8000/v1.
             page = await self._client.call("../metrics", request_id="load", tries=1, as_text=True)
-        except StatusError:
+        except StatusError as error:
+            if error.status not in NO_PAGE:
+                raise
             self._tells = False
             return None
         return parse_load(page)

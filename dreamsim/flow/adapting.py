@@ -1,7 +1,8 @@
 """Keeps a collector's limit where the engines' load wants it.
 
 In: engines that tell their load, a collector. Out: its limit moved, its youngest episodes requeued. Always: an engine
-that does not tell is left out and never the reason to stop; a look waits for no engine longer than `LOAD_S`; while the
+that does not tell is left out and asked again at the next look; until one has told something the ceiling is the limit,
+and while none tells anything the limit stays where it is; a look waits for no engine longer than `LOAD_S`; while the
 run is paused nothing is decided.
 """
 
@@ -61,16 +62,17 @@ class Adaptation:
         """Look, decide and act until the collector has finished."""
         state = first_state(collector.ceiling)
         before = await self._loads()
-        if all(load is None for load in before):
-            return  # nobody tells anything: the ceiling is the limit
-        collector.adaptive = True
-        collector.limit = state.limit
         while True:
+            if not collector.adaptive and any(load is not None for load in before):
+                collector.adaptive = True
+                collector.limit = state.limit
             with anyio.move_on_after(LOOK_S):
                 await collector.finished.wait()
                 return
             now = await self._loads()
-            if not self._gate.closed:
+            if not collector.adaptive:
+                state = first_state(collector.ceiling, alive=collector.alive)
+            elif not self._gate.closed:
                 looks = [Look.since(old, new) for old, new in zip(before, now, strict=True) if new is not None]
                 decision = decide(state, looks, alive=collector.alive, ceiling=collector.ceiling)
                 state, collector.limit = decision.state, decision.state.limit

@@ -5,7 +5,8 @@ In: what engines told at two looks. Out: the next limit, as a pure function.
     observe -> decide -> (limit, episodes to requeue) -> observe
 
 Always: 1 <= limit <= ceiling; without pressure the limit at least doubles at every look until it is the ceiling; a
-steady load settles instead of swinging, because between `AIM` and `FULL` nothing is changed.
+steady load settles instead of swinging, because between `AIM` and `FULL` nothing is changed; a look at which no engine
+tells anything changes nothing.
 
 What is pressure. A running request holds blocks of the key-value cache for its prompt and what it wrote. When none is
 free, vLLM takes a running request's blocks away (a preemption) and computes it again from its first token later: with
@@ -105,9 +106,9 @@ class Decision:
     """Why."""
 
 
-def first_state(ceiling: int) -> LimitState:
-    """Where to begin."""
-    return LimitState(limit=min(ceiling, START))
+def first_state(ceiling: int, *, alive: int = 0) -> LimitState:
+    """Where to begin, at a moment at which `alive` episodes are being played: with none of them cut off."""
+    return LimitState(limit=min(ceiling, max(START, alive)))
 
 
 def decide(state: LimitState, looks: Sequence[Look], *, alive: int, ceiling: int) -> Decision:
@@ -115,11 +116,13 @@ def decide(state: LimitState, looks: Sequence[Look], *, alive: int, ceiling: int
 
     Args:
         state: what the decision before has left.
-        looks: the engines that tell their load, as they are now.
+        looks: the engines that tell their load, as they are now; while there are none, nothing is changed.
         alive: episodes being played.
         ceiling: most episodes that the user allows, now.
     """
     limit = max(1, min(state.limit, ceiling))
+    if not looks:  # engines that are being started again: no pressure is seen, and none may be concluded from that
+        return _decided("held", limit, wall=state.wall, cool=state.cool)
     preempted = any(look.preempted for look in looks)
     if state.cool:
         return _decided("cooling", limit, cool=state.cool - 1, wall=state.wall)

@@ -39,8 +39,10 @@ class Server:
         self.disconnected = anyio.Event()
         self.hold: anyio.Event | None = None
         """Answers wait for it."""
-        self.metrics: str | None = None
-        """Its page of metrics; None is a server without one."""
+        self.metrics = ""
+        """Its page of metrics."""
+        self.metrics_status = 200
+        """What it is answered with; 404 is a server that has no such page."""
         self.metrics_asked = 0
 
     async def completions(self, request: web.Request) -> web.Response:
@@ -74,7 +76,7 @@ class Server:
 
     async def load(self, request: web.Request) -> web.Response:
         self.metrics_asked += 1
-        return web.Response(status=404) if self.metrics is None else web.Response(text=self.metrics)
+        return web.Response(status=self.metrics_status, text=self.metrics)
 
     def settings(self, **changes: Any) -> HttpSettings:
         """Settings that reach this server."""

@@ -16,7 +16,7 @@ from dreamsim.engines.openai_http import open_http_engine
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.scripted_cache import ScriptedCache
 from dreamsim.engines.vllm_load import LoadBook, load_logger
-from dreamsim.errors import ContextOverflowError
+from dreamsim.errors import ContextOverflowError, EngineError
 from dreamsim.flow.adapting import LoadTelling
 from dreamsim.records.completion import GenerationRequest, Sampling
 from dreamsim.records.load import EngineLoad
@@ -65,10 +65,22 @@ async def test_a_vllm_server_is_asked_beside_its_api() -> None:
         assert await engine.load() == parse_load(PAGE)
 
 
-async def test_a_server_that_does_not_tell_is_asked_once() -> None:
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_server_that_has_no_metrics_is_asked_once(status: int) -> None:
     async with serving() as server, open_http_engine(server.settings()) as engine:
+        server.metrics_status = status
         assert [await engine.load(), await engine.load()] == [None, None]
         assert server.metrics_asked == 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+async def test_a_server_that_cannot_tell_now_is_asked_again(status: int) -> None:
+    async with serving() as server, open_http_engine(server.settings()) as engine:
+        server.metrics, server.metrics_status = PAGE, status
+        with pytest.raises(EngineError, match=str(status)):
+            await engine.load()
+        server.metrics_status = 200
+        assert await engine.load() == parse_load(PAGE)
 
 
 def engine_with(cache: ScriptedCache) -> ScriptedEngine:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.engines.scripted import ByteTokenizer, Latency, ScriptedEngine
 from dreamsim.engines.scripted_cache import ScriptedCache
-from dreamsim.errors import UsageError
+from dreamsim.errors import EngineError, UsageError
+from dreamsim.flow.concurrency import LOOK_S
 from dreamsim.records.episode import Episode
+from dreamsim.records.load import EngineLoad
 from dreamsim.runtime.clock import VirtualClock
 from dreamsim.runtime.snapshot import Snapshot
 from dreamsim.simulator import Simulator
@@ -90,6 +92,75 @@ def test_requeueing_can_be_switched_off() -> None:
 def test_without_pressure_the_limit_is_the_ceiling() -> None:
     played = play(adaptive=True, tokens=10_000_000)
     assert (played.snapshot.limit, played.cache.preemptions) == (120, 0)
+
+
+class SilentAtFirst:
+    """An engine that tells its load from the `first`-th look on, and then a cache so full that episodes are cut."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.looks = 0
+
+    async def load(self) -> EngineLoad | None:
+        self.looks += 1
+        return EngineLoad(running=20, waiting=4, cache_use=0.99) if self.looks >= self.first else None
+
+
+class SilentAfter:
+    """An engine under pressure that tells its load at `last` looks, and then raises: it is being started again."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.looks = 0
+
+    async def load(self) -> EngineLoad | None:
+        self.looks += 1
+        if self.looks > self.last:
+            raise EngineError("nobody there")
+        return EngineLoad(running=20, waiting=4, cache_use=0.99)
+
+
+def limits_of(engine: object, *, concurrency: int = 40) -> list[int]:
+    """The limit in the middle of every look of a run of ten seconds and more."""
+    seen: list[int] = []
+
+    async def main() -> None:
+        simulator = Simulator(
+            environment=ScriptedEnvironment(latency_s=1.0),
+            policy=RandomPolicy(),
+            tasks=RememberedTasks(TASKS, episodes=3 * concurrency),
+            run=RUN,
+            concurrency=concurrency,
+            max_steps=5,
+            clock=VirtualClock(),
+            engines=[engine],
+        )
+
+        async def watching() -> None:
+            await anyio.sleep(LOOK_S / 2)
+            while simulator.telemetry.live:
+                seen.append(simulator.telemetry.limit)
+                await anyio.sleep(LOOK_S)
+
+        async with simulator as running, anyio.create_task_group() as group:
+            group.start_soon(watching)
+            async for _ in running.episodes():
+                pass
+
+    in_virtual_time(main)
+    return seen
+
+
+def test_until_an_engine_tells_its_load_the_ceiling_is_the_limit_and_then_it_is_followed() -> None:
+    limits = limits_of(SilentAtFirst(4))
+    assert limits[:4] == [40] * 4
+    assert min(limits) < 40
+
+
+def test_an_engine_that_tells_nothing_any_more_leaves_the_limit_where_it_is() -> None:
+    limits = limits_of(SilentAfter(2))
+    assert 1 < limits[1] < 40
+    assert set(limits[1:]) == {limits[1]}
 
 
 Asked = Callable[[Simulator], None]

@@ -125,6 +125,22 @@ def test_the_tightest_of_two_engines_decides() -> None:
     assert decide(LimitState(limit=400), [FREE, full], alive=400, ceiling=2048).state.limit == 400 - 10 - 10
 
 
+@pytest.mark.parametrize("state", [LimitState(limit=300), LimitState(limit=300, cool=2, wall=400.0)])
+def test_a_look_at_which_nobody_tells_changes_nothing(state: LimitState) -> None:
+    decision = decide(state, [], alive=300, ceiling=2048)
+    assert (decision.state, decision.requeue, decision.reason) == (state, 0, "held")
+
+
+def test_a_ceiling_lowered_while_nobody_tells_is_kept() -> None:
+    assert decide(LimitState(limit=300), [], alive=300, ceiling=40).state.limit == 40
+
+
+def test_where_many_episodes_are_alive_the_first_limit_cuts_none_of_them() -> None:
+    assert first_state(2048, alive=1500) == LimitState(limit=1500)
+    assert first_state(2048, alive=2) == first_state(2048) == LimitState(limit=START)
+    assert first_state(100, alive=1500) == LimitState(limit=100)
+
+
 def test_an_engine_that_was_started_again_counts_from_zero() -> None:
     assert Look.since(EngineLoad(preemptions=50), EngineLoad(preemptions=2)).preempted == 2
     assert Look.since(None, EngineLoad(preemptions=50)).preempted == 0
