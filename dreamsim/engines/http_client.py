@@ -3,6 +3,7 @@
 In: a path and a body. Out: the answer's JSON, or a typed error.
 Always:
 - Tries are bounded; the waits between them grow, are spread by a named seed, and obey `Retry-After`.
+- These waits, and the one for a free connection, are not the episode's own time (`runtime.own_time`).
 - Cancelling a call closes its connection, which is how a server learns that nobody waits.
 - The key comes from the environment, goes into one header, and into no message.
 - Certificates are verified, redirections are not followed, and an answer has at most `limits.ANSWER_BYTES` bytes.
@@ -28,6 +29,7 @@ from dreamsim.records import limits
 from dreamsim.records.strict_json import parse_json
 from dreamsim.runtime.addresses import is_near, key_of
 from dreamsim.runtime.guard import guarded
+from dreamsim.runtime.own_time import not_counted
 from dreamsim.runtime.seeds import generator
 
 AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -87,8 +89,12 @@ class JsonClient:
         key: SecretStr | None,
         retries: Retries,
         on_retry: Callable[[], None] | None,
+        *,
+        connections: int,
     ) -> None:
         self._session = session
+        # The session has a queue of its own, but nobody could tell a wait in it from an answer that takes long.
+        self._places = anyio.Semaphore(connections, fast_acquire=True)
         self._url = url.rstrip("/")
         self._key = key
         self._retries = retries
@@ -110,7 +116,7 @@ class JsonClient:
         """
         tries = self._retries.tries if tries is None else tries
         for failures in range(1, tries + 1):
-            answer = await self._once(path, body, request_id, as_text)
+            answer = await self._placed(path, body, request_id, as_text)
             if not isinstance(answer, _Failure):
                 return answer
             if failures == tries:
@@ -122,8 +128,21 @@ class JsonClient:
                 wait = max(wait, answer.asked_s)
             if self._on_retry is not None:
                 self._on_retry()
-            await anyio.sleep(wait)
+            with not_counted():
+                await anyio.sleep(wait)
         raise AssertionError("at least one try is made")
+
+    async def _placed(self, path: str, body: Mapping[str, Any] | None, request_id: str, as_text: bool) -> Any:
+        """`_once`, when there is a connection for it."""
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            with not_counted():
+                await self._places.acquire()
+        try:
+            return await self._once(path, body, request_id, as_text)
+        finally:
+            self._places.release()
 
     async def _once(self, path: str, body: Mapping[str, Any] | None, request_id: str, as_text: bool) -> Any:
         """The answer's JSON, or why another try may help. Raises where it cannot."""
@@ -236,4 +255,4 @@ async def open_json_client(
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, headers=headers, trust_env=not is_near(url)
     ) as session:
-        yield JsonClient(session, url, key, retries, on_retry)
+        yield JsonClient(session, url, key, retries, on_retry, connections=connections)

@@ -5,7 +5,7 @@ Always:
 - Prompts go as token ids. Answers come as token ids where the server gives them (vLLM does); where it does not,
   their text is tokenized here only if the caller allows, and log-probabilities are then not known (NaN).
 - As many requests at once as there are connections; the others wait here. Cancelling one closes its connection.
-- Time limits are the episode's, not the connection's.
+- Time limits are the episode's, not the connection's; only the question that opens it has one of its own.
 - A JSON schema is asked for until the server refuses one; from then on it answers freely, and the caller checks.
 """
 
@@ -34,6 +34,7 @@ from dreamsim.engines.http_answers import (
 )
 from dreamsim.engines.http_client import JsonClient, Retries, StatusError, open_json_client
 from dreamsim.engines.http_load import ServerLoad
+from dreamsim.engines.http_models import model_card
 from dreamsim.engines.statistics import EngineCounters, EngineStatistics
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.protocols import Tokenizer
@@ -73,6 +74,8 @@ class HttpSettings:
     """Whether an answer without token ids is an error. If not, its text is tokenized here."""
     connect_timeout_s: float = 15.0
     """Longest time to reach it, once a connection is free."""
+    start_timeout_s: float = 60.0
+    """Longest time, all tries together, in which it has to say what models it has when it is opened."""
     retries: Retries = field(default_factory=Retries)
     """How often and how patiently to try."""
     swapped_adapters: tuple[str, ...] = ()
@@ -354,7 +357,7 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
         tokenizer: the model's, for servers that speak text only.
 
     Raises:
-        ConfigurationError: it cannot be reached, refuses the key, or does not have the model.
+        ConfigurationError: it cannot be reached in time, refuses the key, or does not have the model.
     """
     counters = EngineCounters()
 
@@ -369,31 +372,17 @@ async def open_http_engine(settings: HttpSettings, *, tokenizer: Tokenizer | Non
         connect_timeout_s=settings.connect_timeout_s,
         on_retry=retried,
     ) as client:
-        card = await _model_card(client, settings)
+        card = await model_card(
+            client,
+            url=settings.url,
+            model=settings.model,
+            key_variable=settings.api_key_variable,
+            tries=min(3, settings.retries.tries),
+            within_s=settings.start_timeout_s,
+        )
         told = card.get("max_model_len")
         length = settings.max_model_len or (told if type(told) is int and told > 0 else UNKNOWN_LENGTH)
         dialect = settings.dialect
         if dialect == "auto":
             dialect = "vllm" if card.get("owned_by") == "vllm" else "openai"
         yield HttpEngine(client, settings, counters, max_model_len=length, dialect=dialect, tokenizer=tokenizer)
-
-
-async def _model_card(client: JsonClient, settings: HttpSettings) -> Mapping[str, Any]:
-    """What the server says about the model; nothing where it keeps no list."""
-    try:
-        answer = await client.call("models", request_id="models", tries=min(3, settings.retries.tries))
-    except StatusError as error:
-        if error.status in (404, 405):
-            return {}
-        hint = f" (the key is read from {settings.api_key_variable})" if error.status in (401, 403) else ""
-        raise ConfigurationError(f"{settings.url}: {error}{hint}") from error
-    except EngineError as error:
-        raise ConfigurationError(f"{settings.url} cannot be reached: {error}") from error
-    cards = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(cards, list):
-        return {}
-    by_name = {card["id"]: card for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)}
-    if by_name and settings.model not in by_name:
-        known = ", ".join(name[:100] for name in sorted(by_name)[:8])
-        raise ConfigurationError(f"{settings.url} has no model '{settings.model}'; it has {known}")
-    return by_name.get(settings.model, {})

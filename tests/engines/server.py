@@ -39,6 +39,8 @@ class Server:
         self.disconnected = anyio.Event()
         self.hold: anyio.Event | None = None
         """Answers wait for it."""
+        self.hold_models: anyio.Event | None = None
+        """What it says about its models waits for it."""
         self.metrics = ""
         """Its page of metrics."""
         self.metrics_status = 200
@@ -72,6 +74,8 @@ class Server:
 
     async def models(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
+        if self.hold_models is not None:
+            await self.hold_models.wait()
         return self.first.pop(0) if self.first else web.json_response({"data": [self.card]})
 
     async def load(self, request: web.Request) -> web.Response:

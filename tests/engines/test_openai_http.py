@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from collections.abc import AsyncIterator
 
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamsim.engines.http_client import Retries, asked_wait
-from dreamsim.engines.openai_http import open_http_engine
+from dreamsim.engines.openai_http import HttpEngine, open_http_engine
 from dreamsim.engines.scripted import ByteTokenizer
 from dreamsim.errors import ConfigurationError, ContextOverflowError, EngineError
 from dreamsim.records.completion import GenerationRequest, Sampling
-from tests.engines.server import Server, serving
+from dreamsim.runtime.own_time import own_time
+from tests.engines.server import IMPATIENT, Server, serving
 
 END = 258
 
@@ -245,6 +247,60 @@ async def test_a_server_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="cannot be reached"):
         async with open_http_engine(settings):
             pass
+
+
+async def test_a_server_that_hangs_when_it_is_opened_is_refused(server: Server) -> None:
+    server.hold_models = anyio.Event()
+    with anyio.fail_after(10), pytest.raises(ConfigurationError, match=r"not say within 0\.05 s .* curl http://127"):
+        async with open_http_engine(server.settings(start_timeout_s=0.05)):
+            pass
+
+
+async def test_waits_between_tries_at_the_start_are_within_its_time(server: Server) -> None:
+    server.first = [web.Response(status=503, headers={"Retry-After": "60"}) for _ in range(3)]
+    patient = Retries(tries=3, longest_asked_s=120.0)
+    with anyio.fail_after(10), pytest.raises(ConfigurationError, match="not say within"):
+        async with open_http_engine(server.settings(start_timeout_s=0.05, retries=patient)):
+            pass
+
+
+async def test_the_wait_before_another_try_is_not_the_episodes_own_time(server: Server) -> None:
+    waits = [IMPATIENT.wait_s(request().request_id, failures) for failures in (1, 2)]
+    async with open_http_engine(server.settings()) as engine:
+        server.first = [web.Response(status=503), web.Response(status=503)]
+        with anyio.CancelScope(deadline=anyio.current_time() + 60) as limit, own_time(limit) as own:
+            await engine.generate(request())
+    assert own.waited_s == pytest.approx(sum(waits), abs=0.5)
+    assert own.waited_s > 0.9 * sum(waits)
+
+
+async def test_the_wait_that_a_server_asks_for_is_not_the_episodes_own_time(server: Server) -> None:
+    async with open_http_engine(server.settings(retries=Retries(longest_asked_s=1.0, first_wait_s=0.001))) as engine:
+        server.first = [web.Response(status=429, headers={"Retry-After": "0.05"})]
+        with anyio.CancelScope(deadline=anyio.current_time() + 60) as limit, own_time(limit) as own:
+            await engine.generate(request())
+    assert own.waited_s >= 0.049
+
+
+async def test_the_wait_for_a_connection_is_not_the_episodes_own_time(server: Server) -> None:
+    server.hold = anyio.Event()
+    waiting: list[bool] = []
+
+    async def episode(engine: HttpEngine) -> None:
+        with anyio.CancelScope(deadline=anyio.current_time() + 60) as limit, own_time(limit):
+            async with anyio.create_task_group() as group:
+                group.start_soon(engine.generate, request())
+                with anyio.fail_after(10):
+                    while server.connections < 1:
+                        await anyio.lowlevel.checkpoint()
+                waiting.append(limit.deadline == math.inf)
+                if len(waiting) == 2 and server.hold is not None:
+                    server.hold.set()
+
+    async with open_http_engine(server.settings(concurrency=1)) as engine, anyio.create_task_group() as episodes:
+        episodes.start_soon(episode, engine)
+        episodes.start_soon(episode, engine)
+    assert sorted(waiting) == [False, True]
 
 
 async def test_a_chat_counts_its_tokens(server: Server) -> None:
