@@ -1,6 +1,7 @@
 """One writer per store, held to by the operating system.
 
-In: a store's path. Out: a lock that dies with its process, however that dies. Always: readers need no lock.
+In: a store's path. Out: a lock that dies with its process, however that dies. Always: readers need no lock; a store
+reached through symbolic links has the lock of the file that they lead to.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dreamsim.errors import StoreError, StoreLockedError
 
 
 def lock_path(path: Path) -> Path:
-    """The lock file of the store at `path`."""
-    return path.with_name(path.name + ".lock")
+    """The lock file of the store at `path`. Blocks: follows links."""
+    # Not Path.resolve, which raises RuntimeError for a link to itself.
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".lock")
 
 
 def writing_process(path: Path) -> str | None:

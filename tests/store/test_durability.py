@@ -170,6 +170,40 @@ def test_the_lock_names_its_owner_and_dies_with_it(path: Path) -> None:
     lock.release()
 
 
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_store_has_one_lock_whatever_link_leads_to_it(tmp_path: Path, linked: str) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(real / "a.sqlite" if linked == "file" else real)
+    reached = link if linked == "file" else link / "a.sqlite"
+    for first, second in ((real / "a.sqlite", reached), (reached, real / "a.sqlite")):
+        lock = WriterLock(first)
+        assert writing_process(second) == str(os.getpid())
+        with pytest.raises(StoreLockedError, match="written to by process"):
+            WriterLock(second)
+        lock.release()
+
+
+async def test_a_store_that_is_open_is_not_opened_through_a_link(path: Path) -> None:
+    link = path.with_name("link.sqlite")
+    link.symlink_to(path)
+    async with open_store(path):
+        with pytest.raises(StoreLockedError):
+            async with open_store(link):
+                pass
+        async with open_store(link, read_only=True):
+            pass
+
+
+async def test_a_link_to_itself_is_no_store(path: Path) -> None:
+    link = path.with_name("link.sqlite")
+    link.symlink_to(link)
+    with pytest.raises(StoreError):
+        async with open_store(link):
+            pass
+
+
 def test_two_runs_on_one_store_are_refused_while_the_first_lives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
