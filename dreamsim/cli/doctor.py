@@ -2,7 +2,7 @@
 
 In: a store, a run's directory, settings; none of them need be given. Out: one line per thing looked at, or JSON; exit
 code 1 if anything is wrong. Always: nothing is changed: no file is written, no store migrated, no lock kept, no model
-loaded and no engine started.
+loaded and no engine started; a model server that the settings name is asked which models it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dreamsim.cli import doctor_machine, exits
+from dreamsim.cli import doctor_machine, doctor_servers, exits
 from dreamsim.cli.arguments import Parser
 from dreamsim.cli.checks import check_parts
 from dreamsim.cli.run_directory import CONFIG, SUMMARY, store_path
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="dreamsim doctor",
         usage="dreamsim doctor [--store FILE] [--run DIRECTORY] [--json] [--SETTING VALUE ...]",
-        description="Looks at versions, limits, models, disk and, if they are named, at a store and a run. "
+        description="Looks at versions, limits, models, disk and, if they are named, at servers, a store and a run. "
         "Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,6 +102,7 @@ def _engines(settings: Settings) -> Iterator[Finding]:
     for check in check_parts(settings):
         yield Finding(name=check.name, level="ok" if check.good else "wrong", text=check.text)
     yield from doctor_machine.tokenizers(settings)
+    yield from doctor_servers.servers(settings)
 
 
 def _run(run: Path, *, there: bool) -> Iterator[Finding]:

@@ -15,6 +15,14 @@ from dreamsim.engines.http_client import JsonClient, StatusError
 from dreamsim.errors import ConfigurationError, EngineError
 
 
+class RefusedKeyError(ConfigurationError):
+    """The server does not take the key, or wants one."""
+
+
+class UnknownModelError(ConfigurationError):
+    """The server does not have the model; the message says which it has."""
+
+
 async def model_card(
     client: JsonClient, *, url: str, model: str, key_variable: str, tries: int, within_s: float
 ) -> Mapping[str, Any]:
@@ -29,7 +37,9 @@ async def model_card(
         within_s: most time for all of them and the waits between them, seconds.
 
     Raises:
-        ConfigurationError: it cannot be reached, hangs, refuses the key, or does not have the model.
+        RefusedKeyError: it answered 401 or 403.
+        UnknownModelError: its list does not have the model.
+        ConfigurationError: it cannot be reached, hangs, or refuses for another reason.
     """
     try:
         with anyio.fail_after(within_s):
@@ -42,8 +52,9 @@ async def model_card(
     except StatusError as error:
         if error.status in (404, 405):
             return {}
-        hint = f" (the key is read from {key_variable})" if error.status in (401, 403) else ""
-        raise ConfigurationError(f"{url}: {error}{hint}") from error
+        if error.status in (401, 403):
+            raise RefusedKeyError(f"{url}: {error} (the key is read from {key_variable})") from error
+        raise ConfigurationError(f"{url}: {error}") from error
     except EngineError as error:
         raise ConfigurationError(f"{url} cannot be reached: {error}") from error
     cards = answer.get("data") if isinstance(answer, dict) else None
@@ -52,5 +63,5 @@ async def model_card(
     by_name = {card["id"]: card for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)}
     if by_name and model not in by_name:
         known = ", ".join(name[:100] for name in sorted(by_name)[:8])
-        raise ConfigurationError(f"{url} has no model '{model}'; it has {known}")
+        raise UnknownModelError(f"{url} has no model '{model}'; it has {known}")
     return by_name.get(model, {})

@@ -6,15 +6,22 @@ import hashlib
 import json
 import resource
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from aiohttp import web
+from anyio import to_thread
 
-from dreamsim.cli import doctor_machine
+from dreamsim.cli import doctor_machine, doctor_servers
 from dreamsim.cli.doctor import main
+from dreamsim.cli.engines import ROLES
 from dreamsim.run import main as run_main
 from dreamsim.store.lock import WriterLock
+from tests.engines.server import Server, serving
 
 SCRIPTED = ["--policy.engine", "scripted", "--experience.engine", "scripted"]
 
@@ -145,6 +152,100 @@ def test_too_few_open_files_for_the_connections_are_wrong(
     code, found = told(capsys, *server, "--concurrency", "2000")
     assert (code, found["open files"]["level"]) == (1, "wrong")
     assert found["open files"]["advice"].startswith("ulimit -n 2128")
+
+
+async def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """What is told, while the test's own server answers on this loop."""
+    with anyio.fail_after(60):
+        return await to_thread.run_sync(lambda: told(capsys, *arguments))
+
+
+@asynccontextmanager
+async def having(model: str) -> AsyncIterator[Server]:
+    """A server that has this model."""
+    async with serving() as server:
+        server.card["id"] = model
+        yield server
+
+
+def served(server: Server) -> list[str]:
+    """Settings with both engines at `server`."""
+    values = {"url": server.url, "model": "llama"}
+    return [f"--{role}.{name}={value}" for role in ROLES for name, value in values.items()]
+
+
+async def test_servers_that_answer_and_have_the_model_are_found_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    async with having("llama") as server:
+        _, found = await asked(capsys, *served(server))
+        assert len(server.headers) == 1  # both roles are one server's, which is asked once
+    for name in ("policy server", "experience server"):
+        assert found[name]["level"] == "ok"
+        assert found[name]["text"] == f"{server.url} answers and has llama, of 64 tokens of context"
+
+
+async def test_a_server_without_the_model_is_wrong_and_its_models_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with having("other\x1b[31m") as server:
+        code, found = await asked(capsys, *served(server))
+    assert (code, found["policy server"]["level"]) == (1, "wrong")
+    assert "has no model 'llama'; it has other\N{REPLACEMENT CHARACTER}[31m" in found["policy server"]["text"]
+    assert "--policy.model" in found["policy server"]["advice"]
+    assert "--experience.model" in found["experience server"]["advice"]
+
+
+async def test_a_server_that_nobody_started_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    async with having("llama") as gone:
+        arguments = served(gone)
+    code, found = await asked(capsys, *arguments)
+    assert (code, found["policy server"]["level"]) == (1, "wrong")
+    assert "cannot be reached" in found["policy server"]["text"]
+    assert found["policy server"]["advice"] == "start it, or correct --policy.url"
+
+
+async def test_a_server_that_hangs_is_given_up_soon_and_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_servers, "WITHIN_S", 0.1)
+    async with having("llama") as server:
+        server.hold_models = anyio.Event()
+        code, found = await asked(capsys, *served(server))
+    assert (code, found["policy server"]["level"]) == (1, "wrong")
+    assert "did not say within 0.1 s" in found["policy server"]["text"]
+
+
+async def test_a_server_that_refuses_the_key_is_wrong_and_the_variable_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-secret")
+    async with having("llama") as server:
+        server.first = [web.Response(status=401, text="bad key sk-secret")]
+        code, found = await asked(capsys, *served(server), *(f"--{r}.api_key_variable=TEST_KEY" for r in ROLES))
+    assert (code, found["policy server"]["level"]) == (1, "wrong")
+    assert "sk-secret" not in str(found)
+    assert "TEST_KEY" in found["policy server"]["advice"]
+
+
+async def test_the_server_of_the_judge_is_asked_too(capsys: pytest.CaptureFixture[str]) -> None:
+    async with having("llama") as server:
+        judge = ["--experience.verify.by=judge", f"--experience.verify.judge_url={server.url}"]
+        code, found = await asked(capsys, *served(server), *judge, "--experience.verify.judge_model=absent")
+    assert (code, found["judge server"]["level"], found["policy server"]["level"]) == (1, "wrong", "ok")
+    assert "--experience.verify.judge_model" in found["judge server"]["advice"]
+
+
+async def test_the_servers_of_a_run_are_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "b"
+    run.mkdir()
+    async with having("llama") as server:
+        roles = (f'[{role}]\nurl = "{server.url}"\nmodel = "llama"\n' for role in ROLES)
+        (run / "config.toml").write_text("".join(roles))
+        _, found = await asked(capsys, "--run", "b")
+    assert found["policy server"]["level"] == "ok"
+
+
+def test_without_servers_nothing_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [name for name in told(capsys, *SCRIPTED)[1] if "server" in name] == []
 
 
 def test_engines_that_do_not_fit_into_memory_are_wrong(
