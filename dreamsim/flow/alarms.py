@@ -7,7 +7,6 @@ the formula of every alarm stands at its function (docs/training.md repeats them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -108,9 +107,9 @@ def kl_blow_up(history: Sequence[Line]) -> Alarm | None:
 
 
 def no_variance(history: Sequence[Line]) -> Alarm | None:
-    """In the last 3 updates no group had returns that differ, nor had steps compared with each other (GiGPO)."""
-    lines = [line for line in history if line.get("informative_share") is not None][-RECENT:]
-    if len(lines) < RECENT or any(_value(line, "informative_share") or _by_steps(line) for line in lines):
+    """In the last 3 updates no group had returns that differ."""
+    shares = [line["informative_share"] for line in history if line.get("informative_share") is not None][-RECENT:]
+    if len(shares) < RECENT or any(shares):
         return None
     dreamed = _mean(history, "return_dreamed") or _mean(history, "return_real") or 0.0
     easy = dreamed > 0.5
@@ -160,33 +159,15 @@ def failing_episodes(history: Sequence[Line]) -> Alarm | None:
 
 
 def disagreement(history: Sequence[Line]) -> Alarm | None:
-    """Engine and trainer differ, mean of the last 3 updates, by more than 0.05 nats per token.
-
-    With a lag they differ by what was learned meanwhile, too: of s versions in between each may account for
-    sqrt(2 kl_step), as E|d| <= sqrt(E d^2) and KL is E d^2 / 2 for small d.
-    """
-    learned = _learned(history)
-    found, moved = _mean(learned, "logprob_difference"), _mean(learned, "kl_step")
-    stale = max((_value(line, "staleness") for line in learned[-RECENT:]), default=0.0)
-    if found is None or found <= LOGPROB_LIMIT + stale * math.sqrt(2 * max(moved or 0.0, 0.0)):
+    """Engine and trainer differ, mean of the last 3 updates, by more than 0.05 nats per token."""
+    found = _mean(_learned(history), "logprob_difference")
+    if found is None or found <= LOGPROB_LIMIT or any(_value(line, "staleness") for line in history[-RECENT:]):
         return None
     return Alarm(
         name="engine and trainer disagree",
         seen=f"log-probabilities differ by {found:.3f} nats per token",
         advice="see that policy.temperature is what was meant and policy.top_p is 1, and that the engine computes in "
         "the trainer's type (vllm.dtype, train.mixed_precision)",
-    )
-
-
-def endless_gradients(history: Sequence[Line]) -> Alarm | None:
-    """In the last 3 updates an optimizer step was left out, because its gradient was no finite number."""
-    skipped = sum(_value(line, "updates_skipped") for line in history[-RECENT:])
-    if not skipped:
-        return None
-    return Alarm(
-        name="endless gradients",
-        seen=f"{skipped:.0f} optimizer steps were left out: their gradients were no finite numbers",
-        advice="lower train.learning_rate; if they come at once, compute in train.mixed_precision = no",
     )
 
 
@@ -198,14 +179,8 @@ CHECKS: Final[tuple[Callable[[Sequence[Line]], Alarm | None], ...]] = (
     starving,
     failing_episodes,
     disagreement,
-    endless_gradients,
 )
 """All of them."""
-
-
-def _by_steps(line: Line) -> bool:
-    """Whether steps taught something; a critic's advantages always differ, so that theirs say nothing."""
-    return _value(line, "advantage_spread") > 0 and line.get("value_loss") is None
 
 
 def _learned(history: Sequence[Line]) -> list[Line]:

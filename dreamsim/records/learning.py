@@ -39,8 +39,6 @@ class UpdateMetrics:
     """Groups whose returns differ / groups."""
     updates: int
     """Optimizer steps taken; 0 when nothing could be learned."""
-    updates_skipped: int
-    """Optimizer steps not taken, because the gradient was no finite number; they are in no mean."""
     loss: float
     """What was minimised, mean over updates: policy loss + kl_coefficient * KL + value_coefficient * value loss
     - entropy_coefficient * entropy, each a weighted sum over tokens."""

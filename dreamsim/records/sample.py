@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from dreamsim.errors import RecordError
 from dreamsim.records.episode import Source
 
-ROUNDING = 1e-6
-"""Returns of a group that differ by less than this share of the greatest differ by rounding alone."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSample:
@@ -94,12 +91,6 @@ class TrajectoryGroup:
     """The task's key."""
     trajectories: tuple[Trajectory, ...]
     """In order of their repeats."""
-
-    @property
-    def differs(self) -> bool:
-        """Whether its returns differ by more than `ROUNDING`: else it teaches nothing (V = 0)."""
-        returns = [trajectory.total_reward for trajectory in self.trajectories]
-        return max(returns) - min(returns) > ROUNDING * max(map(abs, returns)) if returns else False
 
     @property
     def value(self) -> float:

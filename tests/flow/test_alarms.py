@@ -54,7 +54,6 @@ RINGING = {
     "trainer starving": run(*[{"waited_s": 100.0}] * 3),
     "failing episodes": run(*[{"episodes": 20, "episodes_failed": 12}] * 3),
     "engine and trainer disagree": run(*[{"logprob_difference": 0.06}] * 3),
-    "endless gradients": run({"updates_skipped": 1}, {}),
 }
 
 
@@ -85,24 +84,11 @@ def test_every_check_has_a_history_that_rings_it() -> None:
         run(*[{"informative_share": 0.0}] * 2),
         run(*[{"waited_s": 50.0}] * 3),
         run(*[{"episodes_failed": 13}] * 3),
-        run(*[{"logprob_difference": 0.06, "staleness": 1, "kl_step": 0.001}] * 3),  # learned meanwhile
-        run(*[{"informative_share": 0.0, "advantage_spread": 0.3}] * 3),  # steps teach where episodes do not
-        run({"updates_skipped": 1}, {}, {}, {}),
+        run(*[{"logprob_difference": 0.06, "staleness": 1}] * 3),  # older weights: that is what they differ by
     ],
 )
 def test_it_stays_quiet(history: list[Line]) -> None:
     assert names(history) == []
-
-
-def test_what_an_engine_differs_by_beyond_what_was_learned_is_seen_with_a_lag_too() -> None:
-    assert names(run(*[{"logprob_difference": 0.2, "staleness": 1, "kl_step": 0.001}] * 3)) == [
-        "engine and trainer disagree"
-    ]
-
-
-def test_a_critics_advantages_do_not_hide_that_all_attempts_end_alike() -> None:
-    history = run(*[{"informative_share": 0.0, "advantage_spread": 1.0, "value_loss": 0.1}] * 3)
-    assert names(history) == ["no variance"]
 
 
 def test_a_fall_below_what_the_policy_began_with_is_seen_too() -> None:

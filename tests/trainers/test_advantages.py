@@ -48,19 +48,6 @@ def test_a_group_without_variance_is_told_and_worth_nothing() -> None:
     assert found.advantages[~found.informative].tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("value", [0.1, 0.3, 1e6 + 0.1, -7e-5])
-@pytest.mark.parametrize("count", [3, 7, 16])
-def test_equal_returns_of_any_size_teach_nothing(value: float, count: int) -> None:
-    found = group_advantages(torch.full((count,), value), torch.zeros(count, dtype=torch.long))
-    assert not found.informative.any()
-    assert not found.advantages.any()
-
-
-def test_small_returns_that_differ_teach() -> None:
-    found = group_advantages(torch.tensor([1e-7, 0.0, 3e-7]), torch.zeros(3, dtype=torch.long), normalise=False)
-    assert found.informative.all()
-
-
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-20, 20)), min_size=1, max_size=12), st.booleans())
 def test_group_advantages_equal_the_slow_loop(rows: list[tuple[int, int]], normalise: bool) -> None:

@@ -84,11 +84,6 @@ def test_kl_estimators_by_hand(estimator: KlEstimator, expected: float) -> None:
     assert kl_estimate(torch.tensor(-1.0), torch.tensor(-1.5), estimator).item() == pytest.approx(expected)
 
 
-def test_a_token_that_was_all_but_given_up_is_not_infinitely_far() -> None:
-    found = kl_estimate(torch.tensor(-200.0), torch.tensor(-1.0), "k3")
-    assert 1e8 < found.item() < 1e9
-
-
 @settings(max_examples=25)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.lists(st.floats(-3, 3), min_size=3, max_size=3))
 def test_k1_and_k3_are_unbiased_and_k2_has_the_gradient_of_the_kl(one: list[float], other: list[float]) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dreamsim.records.sample import ROUNDING
-
 if TYPE_CHECKING:
     import torch
 
 EPSILON = 1e-6
-"""Added to a standard deviation that is divided by."""
+"""Added to a standard deviation that is divided by; a variance below it counts as none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,26 +37,19 @@ def group_advantages(returns: torch.Tensor, groups: torch.Tensor, *, normalise: 
 
     Args:
         returns: shape [n], float.
-        groups: shape [n], whole numbers: who has the same number is in the same group. Its returns differ where the
-            greatest is above the least by more than rounding (`ROUNDING` of the greatest magnitude).
+        groups: shape [n], whole numbers: who has the same number is in the same group.
         normalise: whether to divide by the standard deviation.
     """
     import torch
 
     _, index, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    exact = returns.double()  # in float32 the mean of equal returns need not be one of them
-    sums = torch.zeros(len(counts), dtype=exact.dtype, device=returns.device)
-    centred = exact - (sums.index_add(0, index, exact) / counts)[index]
+    sums = torch.zeros(len(counts), dtype=returns.dtype, device=returns.device)
+    centred = returns - (sums.index_add(0, index, returns) / counts)[index]
     variance = sums.index_add(0, index, centred.square()) / counts
-    least, greatest, magnitude = (
-        sums.scatter_reduce(0, index, values, how, include_self=False)
-        for values, how in ((exact, "amin"), (exact, "amax"), (exact.abs(), "amax"))
-    )
-    informative = (greatest - least > ROUNDING * magnitude)[index]
+    informative = (variance > EPSILON * EPSILON)[index]
     advantages = centred / (variance.sqrt()[index] + EPSILON) if normalise else centred
     return GroupAdvantages(
-        advantages=advantages.where(informative, torch.zeros_like(advantages)).to(returns.dtype),
-        informative=informative,
+        advantages=advantages.where(informative, torch.zeros_like(advantages)), informative=informative
     )
 
 

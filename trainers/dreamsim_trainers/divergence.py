@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 KlEstimator = Literal["k1", "k2", "k3"]
-FARTHEST = 20.0
-"""Nats: most that k3 believes a token to have become less likely."""
 
 
 def kl_estimate(policy: torch.Tensor, reference: torch.Tensor, estimator: KlEstimator) -> torch.Tensor:
@@ -29,9 +27,6 @@ def kl_estimate(policy: torch.Tensor, reference: torch.Tensor, estimator: KlEsti
     into a reward only; grad k3 = (1 - exp(-d)) grad log policy is that of the KL the other way round,
     KL(reference || policy), and GRPO's choice (arXiv 2402.03300, Eq. 4). These hold for samples of the present policy.
 
-    In k3, -d is cut off at `FARTHEST`, where exp(-d) is 5e8: one token that the policy has all but given up would else
-    be infinite, and with it the mean and every gradient.
-
     Args:
         policy: log-probabilities, any shape.
         reference: log-probabilities of the same tokens, same shape.
@@ -42,7 +37,7 @@ def kl_estimate(policy: torch.Tensor, reference: torch.Tensor, estimator: KlEsti
         return difference
     if estimator == "k2":
         return difference.square() / 2
-    return (-difference).clamp(max=FARTHEST).exp() - 1 + difference
+    return (-difference).exp() - 1 + difference
 
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:

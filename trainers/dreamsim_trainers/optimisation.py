@@ -12,7 +12,6 @@ Always:
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -194,8 +193,6 @@ class Learner:
     ) -> float:
         """One optimizer step on the rows `chosen`; returns the gradient's norm before it was clipped.
 
-        Where that is no finite number nothing is changed: one such step would make every weight NaN.
-
         Args:
             rows: the batch.
             chosen: rows of this minibatch.
@@ -208,11 +205,9 @@ class Learner:
             said = self._forward(rows, piece, entropy_gradient=entropy_gradient)
             self.accelerator.backward(loss(said, rows.of_rows(piece)))
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm)
-        finite = math.isfinite(float(norm))
-        if finite:
-            self.optimizer.step()
-            self.updates += 1
+        self.optimizer.step()
         self.optimizer.zero_grad()
+        self.updates += 1
         return float(norm)
 
     def _forward(
@@ -276,11 +271,8 @@ class Learner:
         """Write the model (or adapter) in bfloat16, with its tokenizer, as transformers and vLLM load it."""
         model = self.accelerator.unwrap_model(self.network).model
         lora = self.shape.lora is not None
-        state = model.state_dict()
-        if lora:  # the model beneath may be a hundred times as large, and is not written
-            state = {name: tensor for name, tensor in state.items() if "lora_" in name}
         with placed(directory) as work:
-            model.save_pretrained(str(work), state_dict=_cast(state))
+            model.save_pretrained(str(work), state_dict=_cast(model.state_dict()))
             if not lora:  # save_pretrained tells the type of the trained weights, not of those it was given
                 config = work / "config.json"
                 told = json.loads(config.read_text())

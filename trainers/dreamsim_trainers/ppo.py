@@ -186,13 +186,13 @@ class PpoTrainer:
             norm = learner.update(
                 rows, rows.rows_of_episodes(chosen), losses, entropy_gradient=settings.entropy_coefficient > 0
             )
-            tallies.stepped(gradient_norm=norm, learning_rate=rate)
+            tallies.updated(gradient_norm=norm, learning_rate=rate)
             if settings.optimiser.far_enough(tallies.kl_of_update):
                 break
         tallies.learned(rows, advantages=advantages)
         staleness = learner.version - batch.oldest_version
         learner.version += 1
-        informative = sum(group.differs for group in batch.groups) / len(batch.groups)
+        informative = sum(group.value > 0 for group in batch.groups) / len(batch.groups)
         return tallies.metrics(
             batch,
             version=learner.version,

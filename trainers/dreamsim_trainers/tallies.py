@@ -6,7 +6,6 @@ formulas are those that `dreamsim.records.learning` documents.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -37,9 +36,7 @@ class Tallies:
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._seen = 0
         self._before = (0, 0.0)
-        self._kept: tuple[float, float, float, int, dict[str, float]] = (0.0, 0.0, 0.0, 0, {})
         self._updates = 0
-        self._skipped = 0
         self._norms = 0.0
         self._rate = 0.0
         self._sequences = 0
@@ -77,16 +74,8 @@ class Tallies:
         for name, column in sums.items():
             self._sums[name] += float(column.detach().sum())
 
-    def stepped(self, *, gradient_norm: float, learning_rate: float) -> None:
-        """One optimizer step was taken; or, where `gradient_norm` is no finite number, was not: what was added for it
-        is taken off again."""
-        if not math.isfinite(gradient_norm):
-            self.loss, self.policy_loss, value_loss, self._seen, sums = self._kept
-            self.value_loss = None if self.value_loss is None else value_loss
-            self._sums = defaultdict(float, sums)
-            self._skipped += 1
-            return
-        self._kept = self.loss, self.policy_loss, self.value_loss or 0.0, self._seen, dict(self._sums)
+    def updated(self, *, gradient_norm: float, learning_rate: float) -> None:
+        """One optimizer step was taken."""
         seen, total = self._before
         self.kl_of_update = (self._sums["kl_step"] - total) / max(self._seen - seen, 1)
         self._before = (self._seen, self._sums["kl_step"])
@@ -122,7 +111,6 @@ class Tallies:
             success_share=sum(one.success for one in episodes) / len(episodes),
             informative_share=informative_share,
             updates=self._updates,
-            updates_skipped=self._skipped,
             loss=self.loss / updates,
             policy_loss=self.policy_loss / updates,
             kl_reference=self._sums["kl"] / seen if "kl" in self._sums else None,
