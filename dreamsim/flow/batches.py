@@ -79,7 +79,7 @@ class BatchBuilder:
         group = self._laid_out(closed) if closed.viable else None
         if group is None:
             self.left_out["groups not viable"] += 1
-        elif self._settings.informative_only and group.value == 0:
+        elif self._settings.informative_only and not group.informative:
             self.left_out["groups without variance"] += 1
         else:
             self._groups.append(group)

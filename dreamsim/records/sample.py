@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from dreamsim.errors import RecordError
 from dreamsim.records.episode import Source
 
+RETURN_TOLERANCE = 1e-6
+"""Returns of a group that differ by no more than this share of the largest of them are the same: rewards are float32,
+whose neighbours are up to 2^-23 = 1.2e-7 of themselves apart, and sums of them a few times that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSample:
@@ -74,8 +78,8 @@ class Trajectory:
 
     @property
     def total_reward(self) -> float:
-        """Undiscounted return."""
-        return float(self.rewards.sum())
+        """Undiscounted return, summed in float64 so that the order of the rewards hardly matters."""
+        return float(self.rewards.sum(dtype=np.float64))
 
     @property
     def agent_tokens(self) -> int:
@@ -96,3 +100,12 @@ class TrajectoryGroup:
     def value(self) -> float:
         """V = (1/n) sum_i (r_i - mean r)^2, the task's value of Eq. 7 in arXiv 2511.03773."""
         return float(np.var([trajectory.total_reward for trajectory in self.trajectories]))
+
+    @property
+    def informative(self) -> bool:
+        """Whether the returns differ: max r - min r > `RETURN_TOLERANCE` * max |r|.
+
+        `value > 0` would not tell: the mean of equal floats need not be that float.
+        """
+        returns = [trajectory.total_reward for trajectory in self.trajectories]
+        return max(returns) - min(returns) > RETURN_TOLERANCE * max(map(abs, returns))

@@ -48,6 +48,29 @@ def test_a_group_without_variance_is_told_and_worth_nothing() -> None:
     assert found.advantages[~found.informative].tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, -1e6 - 0.1, 1 / 3e6])
+@pytest.mark.parametrize("count", [3, 7, 11])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_equal_returns_have_no_variance_whatever_their_size(value: float, count: int, kind: torch.dtype) -> None:
+    found = group_advantages(torch.full((count,), value, dtype=kind), torch.zeros(count, dtype=torch.long))
+    assert not found.informative.any()
+    assert not found.advantages.any()
+
+
+def test_returns_that_differ_by_rounding_alone_have_no_variance() -> None:
+    returns = torch.tensor([0.3, torch.tensor([0.1, 0.1, 0.1]).sum().item(), 0.3 * (1 - 2**-23)])
+    assert len(set(returns.tolist())) > 1
+    assert not group_advantages(returns, torch.zeros(3, dtype=torch.long)).informative.any()
+
+
+@pytest.mark.parametrize("returns", [[0.0, 1e-7], [1e-8, 2e-8], [1.0, 1.0 + 1e-5], [1e6, 1e6 + 2]])
+def test_small_differences_that_are_real_count_in_full(returns: list[float]) -> None:
+    found = group_advantages(torch.tensor(returns), torch.zeros(2, dtype=torch.long))
+    assert found.informative.all()
+    assert found.advantages.tolist() == pytest.approx([-1.0, 1.0], abs=1e-4)
+    assert found.advantages.dtype == torch.float32
+
+
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-20, 20)), min_size=1, max_size=12), st.booleans())
 def test_group_advantages_equal_the_slow_loop(rows: list[tuple[int, int]], normalise: bool) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dreamsim.records.sample import RETURN_TOLERANCE
+
 if TYPE_CHECKING:
     import torch
 
 EPSILON = 1e-6
-"""Added to a standard deviation that is divided by; a variance below it counts as none."""
+"""Added to the standard deviation that `whitened` divides by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class GroupAdvantages:
     advantages: torch.Tensor
     """Shape [n]; 0 in groups without variance."""
     informative: torch.Tensor
-    """Shape [n], bool: whether the group's returns differ at all. What is not informative teaches nothing and can be
+    """Shape [n], bool: whether the group's returns differ by more than rounding. What is not informative teaches nothing and can be
     left out (the filter of DAPO, arXiv 2503.14476, section 3.2; Eq. 7 of arXiv 2511.03773 gives it the value V = 0)."""
 
 
@@ -35,6 +37,9 @@ def group_advantages(returns: torch.Tensor, groups: torch.Tensor, *, normalise: 
     in arXiv 2511.03773. Without `normalise`, A_i = r_i - mean r, as Dr. GRPO (arXiv 2503.20783) proposes, because
     dividing weighs tasks that nearly always or nearly never succeed more.
 
+    A group whose max r - min r is at most `RETURN_TOLERANCE` * max |r| has no variance. Sums are of float64: in float32
+    the mean of equal numbers is another number.
+
     Args:
         returns: shape [n], float.
         groups: shape [n], whole numbers: who has the same number is in the same group.
@@ -43,13 +48,17 @@ def group_advantages(returns: torch.Tensor, groups: torch.Tensor, *, normalise: 
     import torch
 
     _, index, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(counts), dtype=returns.dtype, device=returns.device)
-    centred = returns - (sums.index_add(0, index, returns) / counts)[index]
-    variance = sums.index_add(0, index, centred.square()) / counts
-    informative = (variance > EPSILON * EPSILON)[index]
-    advantages = centred / (variance.sqrt()[index] + EPSILON) if normalise else centred
+    exact = returns.double()
+    zeros = torch.zeros(len(counts), dtype=exact.dtype, device=exact.device)
+    highest = zeros.scatter_reduce(0, index, exact, "amax", include_self=False)
+    lowest = zeros.scatter_reduce(0, index, exact, "amin", include_self=False)
+    informative = (highest - lowest > RETURN_TOLERANCE * highest.abs().maximum(lowest.abs()))[index]
+    advantages = exact - (zeros.index_add(0, index, exact) / counts)[index]
+    if normalise:
+        deviation = (zeros.index_add(0, index, advantages.square()) / counts).sqrt()[index]
+        advantages = advantages / deviation.masked_fill(~informative, 1.0)
     return GroupAdvantages(
-        advantages=advantages.where(informative, torch.zeros_like(advantages)), informative=informative
+        advantages=advantages.masked_fill(~informative, 0.0).to(returns.dtype), informative=informative
     )
 
 

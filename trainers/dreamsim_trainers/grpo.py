@@ -163,7 +163,7 @@ class GrpoTrainer:
             tallies.learned(rows, advantages=worth)
         staleness = learner.version - batch.oldest_version
         learner.version += 1
-        informative = sum(group.value > 0 for group in batch.groups) / len(batch.groups)
+        informative = sum(group.informative for group in batch.groups) / len(batch.groups)
         return tallies.metrics(
             batch,
             version=learner.version,
@@ -211,18 +211,18 @@ def episode_advantages(batch: Batch, settings: GrpoSettings) -> list[EpisodeAdva
     import torch
 
     every = batch.trajectories
-    returns = torch.tensor([one.total_reward for one in every], dtype=torch.float32)
+    returns = torch.tensor([one.total_reward for one in every], dtype=torch.float64)
     groups = torch.tensor(batch.group_index)
     found = group_advantages(returns, groups, normalise=settings.normalise_advantages)
     steps = [torch.full((len(one.rewards),), float(found.advantages[index])) for index, one in enumerate(every)]
     teaches = found.informative.tolist()
     if settings.step_advantages:
-        togo = torch.cat([discounted_returns(torch.from_numpy(one.rewards), settings.gamma) for one in every])
+        togo = torch.cat([discounted_returns(torch.from_numpy(one.rewards).double(), settings.gamma) for one in every])
         compared = anchor_advantages(togo, _anchor_numbers(every), normalise=settings.normalise_advantages)
         lengths = [len(one.rewards) for one in every]
         pieces = zip(torch.split(compared.advantages, lengths), torch.split(compared.informative, lengths), strict=True)
         for index, (advantage, informative) in enumerate(pieces):
-            steps[index] = steps[index] + settings.step_advantages * advantage
+            steps[index] = steps[index] + settings.step_advantages * advantage.float()
             teaches[index] = teaches[index] or bool(informative.any())
     return [EpisodeAdvantage(of_steps=one, teaches=useful) for one, useful in zip(steps, teaches, strict=True)]
 

@@ -192,7 +192,7 @@ class PpoTrainer:
         tallies.learned(rows, advantages=advantages)
         staleness = learner.version - batch.oldest_version
         learner.version += 1
-        informative = sum(group.value > 0 for group in batch.groups) / len(batch.groups)
+        informative = sum(group.informative for group in batch.groups) / len(batch.groups)
         return tallies.metrics(
             batch,
             version=learner.version,
