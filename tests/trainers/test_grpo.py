@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 else:
     torch = pytest.importorskip("torch")
 
+from dreamsim_trainers import optimisation
 from dreamsim_trainers.causal_lm import LoraShape
 from dreamsim_trainers.grpo import GrpoSettings, GrpoTrainer, episode_advantages
 from dreamsim_trainers.optimisation import OptimiserSettings
@@ -204,6 +205,27 @@ def test_a_published_adapter_fits_on_the_model_it_began_with(tmp_path: Path) -> 
         logprobs = loaded(input_ids=ids[None]).logits[0].log_softmax(-1)
     expected = [logprobs[place - 1, ids[place]].item() for place in np.flatnonzero(rows.chosen[0])]
     assert trainer._learner.evaluate(rows).logprobs[: len(expected)].tolist() == pytest.approx(expected, abs=0.02)
+
+
+def test_of_a_model_with_an_adapter_only_the_adapter_is_cast_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    cast: list[str] = []
+
+    def watched(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        cast.extend(state)
+        return in_bfloat16(state)
+
+    in_bfloat16 = optimisation._cast
+    monkeypatch.setattr(optimisation, "_cast", watched)
+    trainer = GrpoTrainer(tiny(), replace(PLAIN, lora=LoraShape(rank=2, alpha=4)))
+    written = load_file(str(trainer.publish(tmp_path / "v1").path / "adapter_model.safetensors"))
+    assert cast
+    assert all("lora_" in name for name in [*cast, *written])
+    assert len(written) == len(cast) == len(trainer._learner.parameters)
+    assert {tensor.dtype for tensor in written.values()} == {torch.bfloat16}
 
 
 def test_small_steps_on_a_model_loaded_in_bfloat16_are_not_rounded_away() -> None:

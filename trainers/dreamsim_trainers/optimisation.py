@@ -271,8 +271,12 @@ class Learner:
         """Write the model (or adapter) in bfloat16, with its tokenizer, as transformers and vLLM load it."""
         model = self.accelerator.unwrap_model(self.network).model
         lora = self.shape.lora is not None
+        state = model.state_dict()
+        if lora:  # a cast copy of a large base model, of which nothing is written, may not fit into memory
+            trained = {name for name, one in model.named_parameters() if one.requires_grad}
+            state = {name: one for name, one in state.items() if name in trained}
         with placed(directory) as work:
-            model.save_pretrained(str(work), state_dict=_cast(model.state_dict()))
+            model.save_pretrained(str(work), state_dict=_cast(state))
             if not lora:  # save_pretrained tells the type of the trained weights, not of those it was given
                 config = work / "config.json"
                 told = json.loads(config.read_text())
