@@ -106,6 +106,21 @@ def kl_blow_up(history: Sequence[Line]) -> Alarm | None:
     )
 
 
+def gradient_not_finite(history: Sequence[Line]) -> Alarm | None:
+    """In the last 3 updates an optimizer step was skipped because its gradient was not finite."""
+    recent = [line for line in history if line.get("version") is not None][-RECENT:]
+    skipped = sum(_value(line, "skipped_updates") for line in recent)
+    if not skipped:
+        return None
+    taken = sum(_value(line, "updates") for line in recent)
+    return Alarm(
+        name="gradient not finite",
+        seen=f"{skipped:.0f} of {skipped + taken:.0f} optimizer steps were skipped: their gradient was not finite",
+        advice="go back to the best weights if every step is skipped, for then the weights themselves are broken; else "
+        "lower train.learning_rate, or compute in full precision (train.mixed_precision = no)",
+    )
+
+
 def no_variance(history: Sequence[Line]) -> Alarm | None:
     """In the last 3 updates no group had returns that differ."""
     shares = [line["informative_share"] for line in history if line.get("informative_share") is not None][-RECENT:]
@@ -175,6 +190,7 @@ CHECKS: Final[tuple[Callable[[Sequence[Line]], Alarm | None], ...]] = (
     reward_hacking,
     entropy_collapse,
     kl_blow_up,
+    gradient_not_finite,
     no_variance,
     starving,
     failing_episodes,

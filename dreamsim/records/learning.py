@@ -39,6 +39,9 @@ class UpdateMetrics:
     """Groups whose returns differ / groups."""
     updates: int
     """Optimizer steps taken; 0 when nothing could be learned."""
+    skipped_updates: int
+    """Optimizer steps that were not taken because the gradient's L2 norm, sqrt(sum g^2), was not finite; what the
+    network said for them is in no other number."""
     loss: float
     """What was minimised, mean over updates: policy loss + kl_coefficient * KL + value_coefficient * value loss
     - entropy_coefficient * entropy, each a weighted sum over tokens."""
@@ -49,8 +52,9 @@ class UpdateMetrics:
     entropy: float
     """Mean over tokens of H = -sum p log p, nats, at the sampling temperature."""
     kl_step: float
-    """Mean over tokens of exp(-d) - 1 + d, d = log pi_old - log pi: KL(pi_old || pi), how far this batch moved the
-    policy (k3; pi_old sampled the tokens, and the other way round one token that pi avoids outweighs all others)."""
+    """Mean over tokens of exp(-d) - 1 + d, d = max(log pi_old - log pi, -20): KL(pi_old || pi), how far this batch
+    moved the policy (k3; pi_old sampled the tokens, and the other way round one token that pi avoids outweighs all
+    others)."""
     clipped_share: float
     """Tokens whose gradient clipping took away / tokens."""
     logprob_difference: float

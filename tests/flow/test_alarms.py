@@ -25,6 +25,7 @@ QUIET: dict[str, Any] = {
     "kl_step": 0.0,
     "logprob_difference": 0.01,
     "staleness": 0,
+    "skipped_updates": 0,
     "waited_s": 9.0,
     "worked_s": 1.0,
     "delivered_s": 0.1,
@@ -50,6 +51,7 @@ RINGING = {
     "reward hacking": run(evaluated(0.4, 0.5), *[evaluated(0.29, 0.6)] * 3),
     "entropy collapse": run(*[{"entropy": 0.09}] * 3),
     "KL blow-up": run(*[{"kl_reference": 0.51}] * 3),
+    "gradient not finite": run({"skipped_updates": 1}),
     "no variance": run(*[{"informative_share": 0.0}] * 3),
     "trainer starving": run(*[{"waited_s": 100.0}] * 3),
     "failing episodes": run(*[{"episodes": 20, "episodes_failed": 12}] * 3),
@@ -82,6 +84,7 @@ def test_every_check_has_a_history_that_rings_it() -> None:
         run({"entropy": 0.0, "updates": 0}),  # nothing was learned, so nothing is known
         run(*[{"kl_reference": None, "kl_step": None}] * 3),
         run(*[{"informative_share": 0.0}] * 2),
+        run({"skipped_updates": 1}, *[{}] * 3),  # long ago
         run(*[{"waited_s": 50.0}] * 3),
         run(*[{"episodes_failed": 13}] * 3),
         run(*[{"logprob_difference": 0.06, "staleness": 1}] * 3),  # older weights: that is what they differ by
@@ -99,6 +102,12 @@ def test_a_fall_below_what_the_policy_began_with_is_seen_too() -> None:
 
 def test_most_groups_lost_starves_a_trainer_that_is_busy() -> None:
     assert names(run(*[{"groups_not_viable": 3, "waited_s": 0.0}] * 3)) == ["trainer starving"]
+
+
+def test_steps_that_are_all_skipped_are_told_although_nothing_was_learned() -> None:
+    (alarm,) = alarms(run({"skipped_updates": 4, "updates": 0}))
+    assert alarm.name == "gradient not finite"
+    assert "4 of 6 optimizer steps" in alarm.seen
 
 
 def test_advice_depends_on_whether_everything_or_nothing_is_solved() -> None:

@@ -84,6 +84,16 @@ def test_kl_estimators_by_hand(estimator: KlEstimator, expected: float) -> None:
     assert kl_estimate(torch.tensor(-1.0), torch.tensor(-1.5), estimator).item() == pytest.approx(expected)
 
 
+def test_k3_of_a_token_that_only_the_reference_knows_does_not_overflow() -> None:
+    policy = torch.tensor([-1e4, -math.inf, -21.0, 0.0], requires_grad=True)
+    found = kl_estimate(policy, torch.tensor([0.0, 0.0, 0.0, -1e4]), "k3")
+    found.sum().backward()
+    largest = math.exp(20) - 1 - 20
+    assert found.tolist() == pytest.approx([largest, largest, largest, 1e4 - 1], rel=1e-6)
+    assert policy.grad is not None
+    assert policy.grad.tolist() == [0.0, 0.0, 0.0, 1.0]  # what is too dear already goes on being dear
+
+
 @settings(max_examples=25)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.lists(st.floats(-3, 3), min_size=3, max_size=3))
 def test_k1_and_k3_are_unbiased_and_k2_has_the_gradient_of_the_kl(one: list[float], other: list[float]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from dreamsim_trainers.losses import LARGEST_LOG_RATIO
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,7 +23,9 @@ def kl_estimate(policy: torch.Tensor, reference: torch.Tensor, estimator: KlEsti
 
     - k1 = d: unbiased, of high variance, often negative.
     - k2 = d^2 / 2: biased (by the third order of d), low variance, never negative.
-    - k3 = exp(-d) - 1 + d: unbiased, low variance, never negative.
+    - k3 = exp(-d) - 1 + d: unbiased, low variance, never negative. There d is held at -20 or more
+      (`LARGEST_LOG_RATIO`), where k3 is 4.9e8 and has no gradient any more: exp(-d) overflows float32 at d = -89. Above
+      nothing is clamped: exp(-d) goes to 0 there.
 
     As a *loss* it is the gradient that counts. E[grad k2] is the gradient of the KL; E[grad k1] is 0, so k1 belongs
     into a reward only; grad k3 = (1 - exp(-d)) grad log policy is that of the KL the other way round,
@@ -37,6 +41,7 @@ def kl_estimate(policy: torch.Tensor, reference: torch.Tensor, estimator: KlEsti
         return difference
     if estimator == "k2":
         return difference.square() / 2
+    difference = difference.clamp(min=-LARGEST_LOG_RATIO)
     return (-difference).exp() - 1 + difference
 
 

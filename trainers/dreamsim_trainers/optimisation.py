@@ -12,6 +12,7 @@ Always:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,6 +194,9 @@ class Learner:
     ) -> float:
         """One optimizer step on the rows `chosen`; returns the gradient's norm before it was clipped.
 
+        Where that norm is not finite no step is taken: clipped by it, every weight would become NaN. Weights, optimizer
+        and schedule stay as they are.
+
         Args:
             rows: the batch.
             chosen: rows of this minibatch.
@@ -205,9 +209,10 @@ class Learner:
             said = self._forward(rows, piece, entropy_gradient=entropy_gradient)
             self.accelerator.backward(loss(said, rows.of_rows(piece)))
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm)
-        self.optimizer.step()
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self.updates += 1
         self.optimizer.zero_grad()
-        self.updates += 1
         return float(norm)
 
     def _forward(

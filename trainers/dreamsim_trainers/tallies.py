@@ -1,12 +1,15 @@
 """Sums over tokens and updates that become `UpdateMetrics`.
 
-In: what every micro-batch said. Out: the metrics of a step. Always: nothing is kept of the network's graph; the
-formulas are those that `dreamsim.records.learning` documents.
+In: what every micro-batch said. Out: the metrics of a step. Always: nothing is kept of the network's graph; what was
+said for an optimizer step that was skipped is in no sum; the formulas are those that `dreamsim.records.learning`
+documents.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dreamsim.records.batch import Batch
@@ -17,6 +20,22 @@ from dreamsim_trainers.rows import TokenRows
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sums:
+    """Sums after an optimizer step."""
+
+    seen: int = 0
+    """Tokens."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """By name, over these tokens."""
+    loss: float = 0.0
+    """As in `Tallies`."""
+    policy_loss: float = 0.0
+    """As in `Tallies`."""
+    value_loss: float = 0.0
+    """As in `Tallies`; 0 without a critic."""
 
 
 class Tallies:
@@ -35,8 +54,9 @@ class Tallies:
         """Mean k3 estimate of KL(old || new) over the tokens of the latest optimizer step, before it was taken."""
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._seen = 0
-        self._before = (0, 0.0)
+        self._before = _Sums()
         self._updates = 0
+        self._skipped = 0
         self._norms = 0.0
         self._rate = 0.0
         self._sequences = 0
@@ -75,10 +95,23 @@ class Tallies:
             self._sums[name] += float(column.detach().sum())
 
     def updated(self, *, gradient_norm: float, learning_rate: float) -> None:
-        """One optimizer step was taken."""
-        seen, total = self._before
-        self.kl_of_update = (self._sums["kl_step"] - total) / max(self._seen - seen, 1)
-        self._before = (self._seen, self._sums["kl_step"])
+        """One optimizer step was taken, or skipped because `gradient_norm` is not finite."""
+        before = self._before
+        if not math.isfinite(gradient_norm):  # what was said is not finite either, most likely
+            self._skipped += 1
+            self._seen, self._sums = before.seen, defaultdict(float, before.sums)
+            self.loss, self.policy_loss = before.loss, before.policy_loss
+            self.value_loss = None if self.value_loss is None else before.value_loss
+            return
+        moved = self._sums["kl_step"] - before.sums.get("kl_step", 0.0)
+        self.kl_of_update = moved / max(self._seen - before.seen, 1)
+        self._before = _Sums(
+            seen=self._seen,
+            sums=dict(self._sums),
+            loss=self.loss,
+            policy_loss=self.policy_loss,
+            value_loss=self.value_loss or 0.0,
+        )
         self._updates += 1
         self._norms += gradient_norm
         self._rate = learning_rate
@@ -111,6 +144,7 @@ class Tallies:
             success_share=sum(one.success for one in episodes) / len(episodes),
             informative_share=informative_share,
             updates=self._updates,
+            skipped_updates=self._skipped,
             loss=self.loss / updates,
             policy_loss=self.policy_loss / updates,
             kl_reference=self._sums["kl"] / seen if "kl" in self._sums else None,
