@@ -26,9 +26,9 @@ class GroupAdvantages:
     advantages: torch.Tensor
     """Shape [n]; 0 in groups without variance."""
     informative: torch.Tensor
-    """Shape [n], bool: whether the group's returns differ by more than rounding. What is not informative teaches nothing
-    and can be left out (the filter of DAPO, arXiv 2503.14476, section 3.2; Eq. 7 of arXiv 2511.03773 gives it the value
-    V = 0)."""
+    """Shape [n], bool: whether the group's returns differ by more than rounding. What is not informative teaches
+    nothing and can be left out (the filter of DAPO, arXiv 2503.14476, section 3.2; Eq. 7 of arXiv 2511.03773 gives it
+    the value V = 0)."""
 
 
 def group_advantages(returns: torch.Tensor, groups: torch.Tensor, *, normalise: bool = True) -> GroupAdvantages:
