@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean
 from typing import Final
 
@@ -122,8 +123,9 @@ def gradient_not_finite(history: Sequence[Line]) -> Alarm | None:
 
 
 def no_variance(history: Sequence[Line]) -> Alarm | None:
-    """In the last 3 updates no group had returns that differ."""
-    shares = [line["informative_share"] for line in history if line.get("informative_share") is not None][-RECENT:]
+    """In the last 3 updates no group had returns that differ, nor, with step advantages, steps from one state."""
+    told = [line for line in history if line.get("informative_share") is not None][-RECENT:]
+    shares = [_value(line, "informative_share") or _value(line, "teaching_share") for line in told]
     if len(shares) < RECENT or any(shares):
         return None
     dreamed = _mean(history, "return_dreamed") or _mean(history, "return_real") or 0.0
@@ -174,16 +176,36 @@ def failing_episodes(history: Sequence[Line]) -> Alarm | None:
 
 
 def disagreement(history: Sequence[Line]) -> Alarm | None:
-    """Engine and trainer differ, mean of the last 3 updates, by more than 0.05 nats per token."""
-    found = _mean(_learned(history), "logprob_difference")
-    if found is None or found <= LOGPROB_LIMIT or any(_value(line, "staleness") for line in history[-RECENT:]):
+    """Engine and trainer differ, mean of the last 3 updates, by more than 0.05 nats per token.
+
+    Counted are tokens that the learning weights themselves sampled. Where the last 3 updates have none (train.lag), all
+    tokens are, and the limit is 0.05 + 0.45 staleness: an update that moves the policy by KL = 0.1 nats, the most that
+    does not ring `kl_blow_up`, moves log-probabilities by E|d| <= sqrt(E d^2) = sqrt(2 KL) = 0.45.
+    """
+    recent = _learned(history)[-RECENT:]
+    known = [found for line in recent if (found := _fresh_difference(line)) is not None]
+    older = [line for line in recent if line.get("logprob_difference") is not None]
+    if known:
+        found, limit = fmean(known), LOGPROB_LIMIT
+    elif older:
+        found = fmean(_value(line, "logprob_difference") for line in older)
+        limit = LOGPROB_LIMIT + sqrt(2 * KL_STEP_LIMIT) * fmean(_value(line, "staleness") for line in older)
+    else:
+        return None
+    if found <= limit:
         return None
     return Alarm(
         name="engine and trainer disagree",
-        seen=f"log-probabilities differ by {found:.3f} nats per token",
+        seen=f"log-probabilities differ by {found:.3f} nats per token, where {limit:.2f} are to be expected at most",
         advice="see that policy.temperature is what was meant and policy.top_p is 1, and that the engine computes in "
         "the trainer's type (vllm.dtype, train.mixed_precision)",
     )
+
+
+def _fresh_difference(line: Line) -> float | None:
+    """Of tokens that no update lies between; lines that do not tell it are of such tokens alone if nothing is stale."""
+    told = line.get("logprob_difference_fresh")
+    return line.get("logprob_difference") if told is None and not line.get("staleness") else told
 
 
 CHECKS: Final[tuple[Callable[[Sequence[Line]], Alarm | None], ...]] = (

@@ -37,6 +37,9 @@ class UpdateMetrics:
     """Episodes that solved their task / episodes."""
     informative_share: float
     """Groups whose returns differ / groups."""
+    teaching_share: float | None
+    """Episodes whose group's returns differ or, with step advantages, with a step whose return to go differs from that
+    of another step from the same state / episodes; None where an algorithm does not compare within groups."""
     updates: int
     """Optimizer steps taken; 0 when nothing could be learned."""
     skipped_updates: int
@@ -59,6 +62,9 @@ class UpdateMetrics:
     """Tokens whose gradient clipping took away / tokens."""
     logprob_difference: float
     """Mean over tokens of |log pi_old - log mu|: trainer against engine, before the first update."""
+    logprob_difference_fresh: float | None
+    """The same over tokens of episodes that were decided wholly with the weights that learn from them, so that no
+    update lies between; None without any."""
     importance_mean: float
     """Mean over tokens of min(pi_old / mu, C); 1 where no correction is made."""
     importance_truncated: float

@@ -88,6 +88,9 @@ def test_every_check_has_a_history_that_rings_it() -> None:
         run(*[{"waited_s": 50.0}] * 3),
         run(*[{"episodes_failed": 13}] * 3),
         run(*[{"logprob_difference": 0.06, "staleness": 1}] * 3),  # older weights: that is what they differ by
+        run(*[{"logprob_difference": 0.9, "staleness": 2}] * 3),  # two updates may move the policy that far
+        run(*[{"logprob_difference": 0.6, "logprob_difference_fresh": 0.01, "staleness": 1}] * 3),
+        run(*[{"informative_share": 0.0, "teaching_share": 0.1}] * 3),  # steps from the same state differ
     ],
 )
 def test_it_stays_quiet(history: list[Line]) -> None:
@@ -108,6 +111,22 @@ def test_steps_that_are_all_skipped_are_told_although_nothing_was_learned() -> N
     (alarm,) = alarms(run({"skipped_updates": 4, "updates": 0}))
     assert alarm.name == "gradient not finite"
     assert "4 of 6 optimizer steps" in alarm.seen
+
+
+LATE = [
+    {"logprob_difference": 0.3, "logprob_difference_fresh": 0.06, "staleness": 1},
+    {"logprob_difference": 0.51, "logprob_difference_fresh": None, "staleness": 1},
+    {"logprob_difference": 0.96, "logprob_difference_fresh": None, "staleness": 2},
+]
+
+
+@pytest.mark.parametrize("line", LATE)
+def test_disagreement_is_seen_where_what_is_learned_from_is_older_too(line: dict[str, Any]) -> None:
+    assert names(run(*[line] * 3)) == ["engine and trainer disagree"]
+
+
+def test_no_variance_is_of_steps_too_where_they_are_compared() -> None:
+    assert names(run(*[{"informative_share": 0.0, "teaching_share": 0.0}] * 3)) == ["no variance"]
 
 
 def test_advice_depends_on_whether_everything_or_nothing_is_solved() -> None:

@@ -172,6 +172,28 @@ def test_step_advantages_tell_apart_what_the_episode_does_not() -> None:
     assert all(one.teaches for one in stepwise)
 
 
+def test_what_step_advantages_teach_is_told_apart_from_what_episodes_teach() -> None:
+    made = batch(0, ("success", "success"), ("failure", "failure"))
+    plain = GrpoTrainer(tiny(), PLAIN).step(made)
+    stepwise = GrpoTrainer(tiny(), replace(PLAIN, step_advantages=1.0, gamma=0.5)).step(made)
+    assert (plain.informative_share, plain.teaching_share) == (0.0, 0.0)
+    assert (stepwise.informative_share, stepwise.teaching_share) == (0.0, 0.5)
+
+
+def test_the_difference_to_the_engine_is_told_apart_by_whether_the_weights_are_the_same() -> None:
+    trainer = GrpoTrainer(tiny(), PLAIN)
+    first = trainer.step(batch(0, version=0))
+    assert first.logprob_difference_fresh == pytest.approx(first.logprob_difference)
+    late = trainer.step(batch(1, version=0))
+    assert late.staleness == 1
+    assert late.logprob_difference_fresh is None
+    old, new = batch(2, version=1), as_sampled_by(trainer, batch(2, version=2))
+    mixed = trainer.step(replace(old, groups=(old.groups[0], new.groups[1])))
+    assert mixed.staleness == 1
+    assert mixed.logprob_difference_fresh == pytest.approx(0, abs=1e-5)
+    assert mixed.logprob_difference > 0.1
+
+
 def test_published_weights_load_and_say_what_the_trainer_says(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -285,6 +307,8 @@ def test_one_token_that_the_policy_now_avoids_does_not_make_it_far_from_the_one_
     new[0] = -21.0
     tallies = Tallies()
     ones, none = torch.ones(1000), torch.zeros(1000, dtype=torch.bool)
-    tallies.tokens(new=new, old=old, behaviour=old, importance=ones, limit=None, entropy=ones, kl=None, clipped=none)
+    tallies.tokens(
+        new=new, old=old, behaviour=old, fresh=~none, importance=ones, limit=None, entropy=ones, kl=None, clipped=none
+    )
     tallies.updated(gradient_norm=1.0, learning_rate=1.0)
     assert tallies.kl_of_update == pytest.approx((20 - 1 + np.exp(-20)) / 1000, rel=1e-4)

@@ -134,6 +134,7 @@ class GrpoTrainer:
             steps = torch.cat([episodes[index].of_steps for index in kept])
             worth = steps[torch.from_numpy(rows.step)].to(learner.device)
             behaviour = torch.from_numpy(rows.behaviour).to(learner.device)
+            fresh = torch.from_numpy(rows.of_version(trajectories, self.version)).to(learner.device)
             # with a single update the weights of the update are the old ones, and one forward pass is spared
             single = settings.optimiser.epochs * settings.optimiser.minibatches == 1
             old = None if single else learner.evaluate(rows).logprobs
@@ -148,6 +149,7 @@ class GrpoTrainer:
                     settings=settings,
                     advantages=worth,
                     behaviour=behaviour,
+                    fresh=fresh,
                     weights=weights.to(learner.device),
                     old=old,
                     reference=reference,
@@ -163,12 +165,11 @@ class GrpoTrainer:
             tallies.learned(rows, advantages=worth)
         staleness = learner.version - batch.oldest_version
         learner.version += 1
-        informative = sum(group.informative for group in batch.groups) / len(batch.groups)
         return tallies.metrics(
             batch,
             version=learner.version,
             staleness=staleness,
-            informative_share=informative,
+            teaching_share=len(kept) / len(every),
             seconds=time.monotonic() - begun,
         )
 
@@ -243,6 +244,7 @@ class _Loss:
     settings: GrpoSettings
     advantages: torch.Tensor
     behaviour: torch.Tensor
+    fresh: torch.Tensor
     weights: torch.Tensor
     old: torch.Tensor | None
     reference: torch.Tensor | None
@@ -274,6 +276,7 @@ class _Loss:
             new=new,
             old=old,
             behaviour=self.behaviour[at],
+            fresh=self.fresh[at],
             importance=importance,
             limit=limit,
             entropy=said.entropy,

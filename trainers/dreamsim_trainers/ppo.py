@@ -176,6 +176,7 @@ class PpoTrainer:
                 advantages=advantages,
                 returns=targets.returns,
                 behaviour=torch.from_numpy(rows.behaviour).to(learner.device),
+                fresh=torch.from_numpy(rows.of_version(trajectories, self.version)).to(learner.device),
                 weights=weights.to(learner.device),
                 old=before.logprobs,
                 old_values=old_values,
@@ -192,12 +193,11 @@ class PpoTrainer:
         tallies.learned(rows, advantages=advantages)
         staleness = learner.version - batch.oldest_version
         learner.version += 1
-        informative = sum(group.informative for group in batch.groups) / len(batch.groups)
         return tallies.metrics(
             batch,
             version=learner.version,
             staleness=staleness,
-            informative_share=informative,
+            teaching_share=None,
             seconds=time.monotonic() - begun,
         )
 
@@ -326,6 +326,7 @@ class _Loss:
     advantages: torch.Tensor
     returns: torch.Tensor
     behaviour: torch.Tensor
+    fresh: torch.Tensor
     weights: torch.Tensor
     old: torch.Tensor
     old_values: torch.Tensor
@@ -359,6 +360,7 @@ class _Loss:
             new=new,
             old=old,
             behaviour=self.behaviour[at],
+            fresh=self.fresh[at],
             importance=importance,
             limit=limit,
             entropy=said.entropy,

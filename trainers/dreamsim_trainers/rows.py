@@ -45,6 +45,15 @@ class TokenRows:
         """Indices of the tokens of these rows, in the order the network gives them."""
         return np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
 
+    def of_version(self, trajectories: Sequence[Trajectory], version: int) -> NDArray[np.bool_]:
+        """Shape [tokens]: whether a token's episode was decided wholly with `version` of the weights.
+
+        `trajectories` are those that the rows were made of.
+        """
+        wholly = [one.oldest_version == one.newest_version == version for one in trajectories]
+        mask: NDArray[np.bool_] = np.array(wholly)[self.episode]
+        return mask
+
     def rows_of_episodes(self, episodes: Sequence[int]) -> list[int]:
         """The rows in which these trajectories stand."""
         wanted = set(episodes)

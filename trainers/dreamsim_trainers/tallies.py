@@ -70,13 +70,17 @@ class Tallies:
         new: torch.Tensor,
         old: torch.Tensor,
         behaviour: torch.Tensor,
+        fresh: torch.Tensor,
         importance: torch.Tensor,
         limit: float | None,
         entropy: torch.Tensor,
         kl: torch.Tensor | None,
         clipped: torch.Tensor,
     ) -> None:
-        """Add the tokens of a micro-batch; all of shape [tokens]."""
+        """Add the tokens of a micro-batch; all of shape [tokens].
+
+        `fresh` tells which were sampled by the weights that learn from them.
+        """
         new = new.detach()
         ratio = probability_ratio(old, behaviour)
         self._seen += len(new)
@@ -85,6 +89,8 @@ class Tallies:
             "kl_step": kl_estimate(old, new, "k3"),  # the old policy sampled the tokens
             "clipped": clipped,
             "difference": (old - behaviour).abs(),
+            "fresh": fresh,
+            "fresh_difference": (old - behaviour).abs() * fresh,
             "importance": importance,
         }
         if limit is not None:
@@ -124,7 +130,7 @@ class Tallies:
         self._spread = float(advantages.std(correction=0))
 
     def metrics(
-        self, batch: Batch, *, version: int, staleness: int, informative_share: float, seconds: float
+        self, batch: Batch, *, version: int, staleness: int, teaching_share: float | None, seconds: float
     ) -> UpdateMetrics:
         """The metrics of the step."""
         episodes = batch.trajectories
@@ -142,7 +148,8 @@ class Tallies:
             tokens_read=self._read,
             return_mean=sum(one.total_reward for one in episodes) / len(episodes),
             success_share=sum(one.success for one in episodes) / len(episodes),
-            informative_share=informative_share,
+            informative_share=sum(group.informative for group in batch.groups) / len(batch.groups),
+            teaching_share=teaching_share,
             updates=self._updates,
             skipped_updates=self._skipped,
             loss=self.loss / updates,
@@ -152,6 +159,7 @@ class Tallies:
             kl_step=self._sums["kl_step"] / seen,
             clipped_share=self._sums["clipped"] / seen,
             logprob_difference=self._sums["difference"] / seen,
+            logprob_difference_fresh=self._sums["fresh_difference"] / fresh if (fresh := self._sums["fresh"]) else None,
             importance_mean=self._sums["importance"] / seen if self._seen else 1.0,
             importance_truncated=self._sums["truncated"] / seen,
             advantage_spread=self._spread,
