@@ -1,6 +1,7 @@
 """The engines of a run: one for both roles when they are the same, else two.
 
-In: settings. Out: open engines. Always: closed when the context is left; each writes its output to a log of its own.
+In: settings. Out: open engines. Always: closed when the context is left; each writes its output to a log of its own;
+engines and trainer that share a GPU each have a part of its memory that leaves the others theirs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ TRAINED = "policy"
 """The adapter that `dreamsim train` trains, as requests call it."""
 SHARED_GPU_SHARE = 0.45
 """Of a GPU's memory, when two engines share it."""
+GPU_SHARE_BESIDE_TRAINER = 0.5
+"""Of a GPU's memory, when an engine shares it with a trainer: weights, optimizer and activations take the rest."""
+SHARED_GPU_SHARE_BESIDE_TRAINER = 0.3
+"""Of a GPU's memory, for each of two engines that share it with a trainer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +178,8 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
     general, own = settings.vllm, role.vllm
     lookup = own.prompt_lookup if own.prompt_lookup is not None else general.prompt_lookup
     share = own.gpu_memory_utilization or general.gpu_memory_utilization
-    two = not settings.one_engine and settings.policy.kind == settings.experience.kind == "vllm"
-    if share is None and two and has_gpu():
-        share = SHARED_GPU_SHARE
+    if share is None and has_gpu():
+        share = gpu_share(_engines_here(settings))
     adapters = {served: getattr(settings, served).adapter for served in (ROLES if settings.one_engine else (name,))}
     return VllmSettings(
         model=model_source(role, name),
@@ -199,6 +203,31 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
         adapters={served: Path(path) for served, path in adapters.items() if path is not None},
         swapped_adapters={TRAINED: settings.train.lora_rank} if name == "policy" and settings.train.lora_rank else {},
     )
+
+
+def gpu_share(engines: int, *, training: bool = False) -> float | None:
+    """Of a GPU's memory, what each of `engines` on it takes, beside a trainer or not; None is vLLM's own default."""
+    if training:
+        return SHARED_GPU_SHARE_BESIDE_TRAINER if engines > 1 else GPU_SHARE_BESIDE_TRAINER
+    return SHARED_GPU_SHARE if engines > 1 else None
+
+
+def beside_trainer(settings: Settings, *, dreamed: bool) -> Settings:
+    """The settings for engines on the GPU that a trainer is loaded on; a share that is set stays. Blocks: looks for it.
+
+    Args:
+        settings: as they were given.
+        dreamed: whether the experience model is started, too.
+    """
+    if settings.vllm.gpu_memory_utilization is not None or not has_gpu():
+        return settings
+    share = gpu_share(_engines_here(settings) if dreamed else 1, training=True)
+    return settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"gpu_memory_utilization": share})})
+
+
+def _engines_here(settings: Settings) -> int:
+    """How many engines compute on this machine when both roles are started."""
+    return 1 if settings.one_engine else (settings.policy.kind, settings.experience.kind).count("vllm")
 
 
 def _server(

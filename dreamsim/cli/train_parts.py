@@ -17,7 +17,7 @@ from anyio import to_thread
 from dreamsim.agents.language_model import LanguageModelPolicy
 from dreamsim.cli.assemble import importing_experiences
 from dreamsim.cli.curriculum import curriculum_chooser, task_writer
-from dreamsim.cli.engines import opened_together
+from dreamsim.cli.engines import beside_trainer, opened_together
 from dreamsim.cli.failures import failure_policy
 from dreamsim.cli.models import Dreamer, Player, Roles, open_player, open_roles
 from dreamsim.cli.reality import Reality, open_reality
@@ -204,6 +204,7 @@ async def _roles(
     logs = directory.log.parent
     await say(f"loading {settings.policy.model} into the trainer")
     trainer = await to_thread.run_sync(make_trainer, settings)
+    settings = await to_thread.run_sync(partial(beside_trainer, settings, dreamed=dreamed))
     openings: dict[str, AbstractAsyncContextManager[Any]] = {}
     if dreamed:
         openings["experiences"] = importing_experiences(settings, store, say)

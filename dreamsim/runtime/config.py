@@ -105,7 +105,11 @@ class VllmSection(Section):
         gt=0,
     )
     gpu_memory_utilization: OptionalFloat = setting(
-        None, "share of GPU memory; default: 0.9 for one engine, 0.45 each for two", unit="share", gt=0, le=1
+        None,
+        "share of GPU memory; default: 0.9 for one engine, 0.45 each for two; in a training 0.5, or 0.3 each",
+        unit="share",
+        gt=0,
+        le=1,
     )
     enforce_eager: bool = setting(True, "no CUDA graphs and no compilation: starts fast; set false for long GPU runs")
     tensor_parallel_size: int = setting(1, "GPUs one engine is split over", unit="GPUs", ge=1)

@@ -8,14 +8,17 @@ from typing import Any
 import anyio
 import pytest
 
-from dreamsim.cli import engines
+from dreamsim.cli import engines, train_parts
 from dreamsim.cli.engines import Role, open_engines, opened_together
+from dreamsim.cli.run_directory import RunDirectory
 from dreamsim.engines import vllm_local
 from dreamsim.engines.scripted import ByteTokenizer
 from dreamsim.engines.vllm_settings import VllmSettings
 from dreamsim.errors import ConfigurationError
 from dreamsim.protocols import Tokenizer
+from dreamsim.runtime.config import Settings
 from dreamsim.runtime.settings_sources import load_settings, parse_arguments
+from dreamsim.runtime.telemetry import Telemetry
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +125,69 @@ async def test_two_engines_share_the_memory_of_a_gpu(
     assert [settings.gpu_memory_utilization for settings in started] == [0.45, 0.45]
     await opened("--policy.model", "a/b", "--experience.model", "a/b")
     assert started[-1].gpu_memory_utilization is None
+
+
+@pytest.mark.parametrize(
+    ("count", "training", "share"), [(1, False, None), (2, False, 0.45), (1, True, 0.5), (2, True, 0.3)]
+)
+def test_a_trainer_on_the_same_gpu_is_left_its_part(count: int, training: bool, share: float | None) -> None:
+    assert engines.gpu_share(count, training=training) == share
+
+
+TWO_MODELS = ("--policy.model", "a/b", "--experience.model", "c/d")
+ONE_MODEL = ("--policy.model", "a/b", "--experience.model", "a/b")
+ELSEWHERE = ("--policy.model", "a/b", "--experience.model", "c/d", "--experience.url", "http://localhost:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dreamed", "share"),
+    [
+        (TWO_MODELS, True, 0.3),
+        (TWO_MODELS, False, 0.5),  # the experience model is not started
+        (ONE_MODEL, True, 0.5),
+        (ELSEWHERE, True, 0.5),
+        ((*TWO_MODELS, "--vllm.gpu_memory_utilization", "0.2"), True, 0.2),
+    ],
+)
+def test_engines_beside_a_trainer_share_what_it_leaves(
+    arguments: tuple[str, ...], dreamed: bool, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(parse_arguments(arguments), {})
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    beside = engines.beside_trainer(settings, dreamed=dreamed)
+    assert engines.vllm_settings(beside, "policy").gpu_memory_utilization == share
+    assert beside.one_engine == settings.one_engine
+    monkeypatch.setattr(engines, "has_gpu", lambda: False)
+    assert engines.beside_trainer(settings, dreamed=dreamed) == settings
+
+
+def test_a_share_that_was_set_for_one_engine_stays_beside_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    settings = load_settings(parse_arguments((*TWO_MODELS, "--policy.vllm.gpu_memory_utilization", "0.2")), {})
+    beside = engines.beside_trainer(settings, dreamed=True)
+    found = [engines.vllm_settings(beside, name).gpu_memory_utilization for name in engines.ROLES]
+    assert found == [0.2, 0.3]
+
+
+async def test_a_training_starts_its_engines_with_what_the_trainer_leaves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[Settings] = []
+
+    @asynccontextmanager
+    async def open_player(settings: Settings, telemetry: Telemetry, *, logs: Path) -> AsyncIterator[Any]:
+        seen.append(settings)
+        yield object()
+
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    monkeypatch.setattr(train_parts, "make_trainer", lambda settings: object())
+    monkeypatch.setattr(train_parts, "open_player", open_player)
+    settings = load_settings(parse_arguments(TWO_MODELS), {})
+    directory = RunDirectory(path=tmp_path / "run", store=tmp_path / "store.sqlite", resumed=False)
+    store: Any = None  # nothing is dreamed
+    async with train_parts._roles(settings, store, Telemetry(), say, directory, dreamed=False):
+        pass
+    assert [one.vllm.gpu_memory_utilization for one in seen] == [0.5]
 
 
 async def test_the_tiny_models_are_those_of_the_package(started: list[VllmSettings]) -> None:
