@@ -74,7 +74,7 @@ def training_settings(settings: Settings, run: str) -> TrainingSettings:
         batch_groups=train.groups,
         minimum=train.minimum_group or (2 if train.algorithm == "grpo" else 1),
         group_deadline_s=train.group_deadline_s,
-        failures=failure_policy(settings.run),
+        failures=failure_policy(settings.run, episodes=_counted(settings)),
         lag=train.lag,
         in_flight=train.in_flight,
         max_steps=settings.run.max_steps,
@@ -88,6 +88,15 @@ def training_settings(settings: Settings, run: str) -> TrainingSettings:
         stall_s=settings.run.stall_s,
         seed=settings.run.seed,
     )
+
+
+def _counted(settings: Settings) -> int | None:
+    """Episodes that `run.max_failures` is a share of, where it was set; None where it was not: groups do without what
+    failed, and an alarm rings."""
+    run, train = settings.run, settings.train
+    if run.max_failures == type(run).model_fields["max_failures"].default:
+        return None
+    return train.steps * train.groups * train.group_size
 
 
 @asynccontextmanager

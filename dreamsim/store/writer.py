@@ -3,7 +3,9 @@
 In: finished episodes. Out: committed rows. Always:
 - what `add` has taken is committed before the store closes, even if everything around is being cancelled;
 - one transaction holds as many episodes as wait, and no `await` happens inside it;
-- when a commit fails, nobody waits for ever: the writer ends with the error, and so does every later `add`.
+- when a commit fails, nobody waits for ever: the writer ends with the error, and so does every later `add`;
+- an episode of which no row can be made is refused alone: those committed with it are written, it is named in the log,
+  to whoever waits for it, and when the store is closed.
 """
 
 from __future__ import annotations
@@ -53,6 +55,12 @@ PASSING = frozenset(
     }
 )
 """Primary result codes of what may pass."""
+OF_A_ROW = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
+"""What SQLite says of values that it cannot hold."""
+
+
+class _UnstorableError(Exception):
+    """A batch holds an episode of which no row can be made."""
 
 
 class SqliteThread(aiosqlite.Connection):
@@ -103,6 +111,8 @@ class Writer:
         self._under_way: deque[Item] = deque()
         """Taken by `add`, not yet committed, in order."""
         self._problem: StoreError | None = None
+        self._refused: list[str] = []
+        """Ids of episodes of which no row could be made."""
         self._ended = anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
 
@@ -141,9 +151,16 @@ class Writer:
             raise StoreError(str(item.problem)) from item.problem
 
     async def flush(self) -> None:
-        """Wait until everything taken so far is committed."""
+        """Wait until everything taken so far is committed, or refused.
+
+        Raises:
+            StoreError: it never will be.
+        """
         if self._under_way:
-            await self.committed(self._under_way[-1])
+            last = self._under_way[-1]
+            await last.committed.wait()
+            if self._problem is not None:
+                raise self._refusal()
 
     async def score(self, scores: Mapping[str, Mapping[str, float]]) -> int:
         """Add scores to committed episodes. Returns how many of them there are.
@@ -197,10 +214,24 @@ class Writer:
         if left:
             reason = self._problem or f"not done after {deadline_s:g} s"
             raise StoreError(f"{left} episodes were not written to {self._path}: {reason}")
+        if self._refused:
+            named = ", ".join(self._refused[:3]) + (", ..." if len(self._refused) > 3 else "")
+            raise StoreError(
+                f"of {len(self._refused)} episodes no row could be made, and all others were written to {self._path}: "
+                f"{named} (the log says why)"
+            )
 
     async def _commit(self, batch: Sequence[Item]) -> None:
         begun = self._clock.monotonic()
-        new = await self._written([item.episode for item in batch])
+        try:
+            new = await self._written([item.episode for item in batch])
+        except _UnstorableError as error:
+            if len(batch) > 1:
+                for item in batch:
+                    await self._commit([item])
+                return
+            self._refuse(batch[0], error)
+            new = Written(episodes=0, steps=0)
         self.last_commit_s = self._clock.monotonic() - begun
         self.commit_s += self.last_commit_s
         self.commits += 1
@@ -211,6 +242,13 @@ class Writer:
             item.committed.set()
         self._on_commit()
 
+    def _refuse(self, item: Item, error: _UnstorableError) -> None:
+        id = str(item.episode.id)
+        said = f"{type(error.__cause__).__name__}: {error}"
+        item.problem = StoreError(f"episode {id} cannot be stored: {said}")
+        self._refused.append(id)
+        log.error("store.writer.refused", id=id, reason=said)
+
     async def _written(self, episodes: Sequence[Episode]) -> Written:
         """Write `episodes` in one transaction; tried again while what prevents it may pass."""
         latest = anyio.current_time() + PATIENCE_S
@@ -218,11 +256,15 @@ class Writer:
         while True:
             try:
                 return await self._connection.call(lambda connection: write_episodes(connection, episodes))
+            except OF_A_ROW as error:
+                raise _UnstorableError(str(error)) from error
             except sqlite3.Error as error:
                 if not may_pass(error) or anyio.current_time() + wait > latest:
                     raise StoreError(f"{self._path} cannot be written: {error}") from error
                 self.retried += 1
                 log.warning("store.writer.retried", reason=str(error), wait_s=wait)
+            except Exception as error:
+                raise _UnstorableError(str(error)) from error  # made of it before SQLite was asked
             await anyio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,30 @@ async def test_what_does_not_pass_ends_the_store_with_what_sqlite_said(
     with pytest.raises(StoreError, match="database or disk is full"):
         async with open_store(tmp_path / "a.sqlite", encoder=None, connect=connect) as store:
             await store.add_durable(make_episode(1))
+
+
+@pytest.mark.parametrize(
+    "change", [{"policy": 3 + 4j}, {"run": object()}, {"quality": {"score": object()}}], ids=["type", "object", "json"]
+)
+async def test_an_episode_that_no_row_can_hold_takes_none_with_it(tmp_path: Path, change: dict[str, Any]) -> None:
+    bad = make_episode(2)
+    for name, value in change.items():
+        object.__setattr__(bad, name, value)
+
+    async def fill() -> None:
+        async with open_store(tmp_path / "a.sqlite", encoder=None) as store:
+            for one in (make_episode(1), bad, make_episode(3)):
+                await store.add(one)
+            await store.flush()
+            with pytest.raises(StoreError, match=f"episode {bad.id} cannot be stored"):
+                await store.add_durable(bad)
+            await store.add_durable(make_episode(4))
+
+    with pytest.raises(StoreError, match=f"of 2 episodes no row could be made.*{bad.id}"):
+        await fill()
+    async with open_store(tmp_path / "a.sqlite", encoder=None, read_only=True) as store:
+        found = [one.id async for one in store.episodes()]
+    assert found == [make_episode(number).id for number in (1, 3, 4)]
 
 
 def test_an_error_of_ours_is_not_tried_again() -> None:
