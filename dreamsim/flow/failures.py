@@ -29,7 +29,7 @@ from dreamsim.errors import (
 )
 from dreamsim.flow.rollout import Rollout, RolloutSettings
 from dreamsim.protocols import Assignment, Environment, Policy
-from dreamsim.records.episode import Episode, Source
+from dreamsim.records.episode import Episode
 from dreamsim.runtime.boundary import Boundary
 from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.seeds import seed_of
@@ -81,11 +81,6 @@ RECORD = FailurePolicy()
 """Store what failed and go on."""
 
 
-def tried(source: Source) -> str:
-    """The counter of transitions of failed tries, which are in no episode that is kept."""
-    return f"{source} transitions of failed tries"
-
-
 class PolicedRollout(Rollout):
     """A rollout that goes by a failure policy."""
 
@@ -116,7 +111,6 @@ class PolicedRollout(Rollout):
             if attempt >= policy.tries or episode.error_kind not in RETRIED or self.halt is not None:
                 break
             counters["retried"] += 1
-            counters[tried(episode.source)] += len(episode.transitions)
             counters[f"retried after {episode.error_kind}"] += 1
             live.station, live.since = BACKING_OFF, self._telemetry.clock.monotonic()
             with Boundary() as woken:

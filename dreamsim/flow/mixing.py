@@ -4,8 +4,7 @@ In: a schedule of the real share, a budget of real transitions. Out: the source 
 Always:
 - a group is wholly real or wholly dreamed;
 - after every group |real groups - sum of the shares so far| < 1, while the budget lasts;
-- real transitions never exceed the budget: a real group is begun only if its longest episodes would fit, beside all
-  that real episodes which are still being played may bring;
+- real transitions never exceed the budget: a real group is begun only if its longest episodes would fit;
 - what is decided depends on the decisions and figures before, not on time: a resumed training decides alike.
 
 Dyna: Sutton 1991; sim-to-real (arXiv 2511.03773, section 4.4) is a schedule that ends with a share of 1.
@@ -79,9 +78,8 @@ class SourceMixer:
         self._budget = budget
         self._owed = Fraction(0)
         self._open = 0
-        self._late = 0
         self.spent = 0
-        """Real transitions so far, of the groups that are settled and of what came after them."""
+        """Real transitions of the groups that are settled."""
         self.refused = 0
         """Real groups that became dreamed ones because the budget did not allow them."""
 
@@ -94,7 +92,7 @@ class SourceMixer:
         if self._owed + share < 1:
             self._owed += share
             return "dreamed"
-        affordable = self._budget is None or self.spent + self._late + (self._open + 1) * self._most <= self._budget
+        affordable = self._budget is None or self.spent + (self._open + 1) * self._most <= self._budget
         if not affordable and share == 1:
             return None
         self._owed += share - 1
@@ -104,29 +102,16 @@ class SourceMixer:
         self._open += 1
         return "real"
 
-    def settle(self, transitions: int, *, late: int = 0) -> None:
-        """A real group is over, and took so many transitions; of it `late` more may come at most."""
+    def settle(self, transitions: int) -> None:
+        """A real group is over, and took so many transitions."""
         self._open -= 1
-        self._late += late
-        self.spent += transitions
-
-    def add(self, transitions: int, *, late: int = 0) -> None:
-        """So many real transitions were made beside those of groups; of what was to come `late` is thereby over."""
-        self._late -= late
         self.spent += transitions
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, as JSON."""
-        return {
-            "owed": str(self._owed),
-            "open": self._open,
-            "late": self._late,
-            "spent": self.spent,
-            "refused": self.refused,
-        }
+        return {"owed": str(self._owed), "open": self._open, "spent": self.spent, "refused": self.refused}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
         self._owed = Fraction(state["owed"])
-        self._open, self._late = state["open"], state.get("late", 0)
-        self.spent, self.refused = state["spent"], state["refused"]
+        self._open, self.spent, self.refused = state["open"], state["spent"], state["refused"]

@@ -135,13 +135,10 @@ class Planner:
             self._numbers[task.key] += 1
         return tuple(planned)
 
-    def played(self, group: PlannedGroup, closed: ClosedGroup, *, transitions: int, late: int = 0) -> None:
-        """A planned group is over, after so many transitions of all its episodes; tell in the order of planning.
-
-        Of episodes that are still being played `late` more transitions may come at most.
-        """
+    def played(self, group: PlannedGroup, closed: ClosedGroup, *, transitions: int) -> None:
+        """A planned group is over, after so many transitions of all its episodes; tell in the order of planning."""
         if group.source == "real":
-            self.mixer.settle(transitions, late=late)
+            self.mixer.settle(transitions)
         self._chooser.observe(closed, group.source)
 
     def state(self) -> dict[str, Any]:

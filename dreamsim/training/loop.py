@@ -15,8 +15,7 @@ Always:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
 from dreamsim.flow.control import RunControl
 from dreamsim.flow.delivery import load_everywhere
-from dreamsim.flow.failures import tried
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
 from dreamsim.flow.learning import learned_from
 from dreamsim.flow.mixing import SourceMixer
@@ -106,15 +104,12 @@ class Training:
         """Whether `run` has done all there is to do."""
         size, self._now = settings.group_size, self.telemetry.clock.monotonic
         mixer = SourceMixer(
-            settings.real_share,
-            most_per_group=size * settings.max_steps * settings.failures.tries,
-            budget=settings.max_real_transitions,
+            settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
         )
         self._planner = Planner(parts.tasks, mixer, groups=settings.batch_groups)
         grouped = GroupSettings(size=size, minimum=min(settings.minimum, size), deadline_s=settings.group_deadline_s)
         assembler = GroupAssembler(grouped)
         self._begun = self._now()
-        self._known, self._tried = set[str](), Counter[Source]()
         self._table = Table(assembler, group_size=size, now=self._now)
         self._scope, self._stopping = anyio.CancelScope(), False
         self._error: Exception | None = None
@@ -130,9 +125,9 @@ class Training:
         """
         self._begun = self._now()
         with self._scope:
-            await self._begin()
+            known = await self._begin()
             if self._unfinished:
-                await self._loop()
+                await self._loop(known)
             if not self._stopping:
                 await to_thread.run_sync(self._keep, self._files.last)
             self.finished = not self._stopping
@@ -149,8 +144,8 @@ class Training:
     def _unfinished(self) -> bool:
         return self.progress.updates < self._settings.steps and bool(self.progress.planned)
 
-    async def _begin(self) -> None:
-        """Go back to what was written last, or write the first state."""
+    async def _begin(self) -> frozenset[str]:
+        """Go back to what was written last, or write the first state; returns the ids of episodes that are there."""
         parts, files = self._parts, self._files
         state = await to_thread.run_sync(files.load, parts.trainer)
         if state is not None and parts.trainer.version:
@@ -171,25 +166,25 @@ class Training:
                 await self._save()
         self._table.idle()
         self._table.planned(sum(map(len, self.progress.planned)))
-        await self._take_up(self.progress.planned)
+        return await self._taken_up()
 
-    async def _take_up(self, rounds: Iterable[Round]) -> None:
-        """Take what is on disk of `rounds` from there: an earlier sitting played it."""
+    async def _taken_up(self) -> frozenset[str]:
+        """Episodes that are planned and on disk already."""
         archive, settings = self._parts.archive, self._settings
         ids = [
             episode_id(settings.run, one.task.key, one.repeat)
-            for planned in rounds
+            for planned in self.progress.planned
             for group in planned
             for one in group.assignments(settings.group_size)
         ]
         known = await archive.known_ids(ids)
-        self._known |= known
         for id in ids:
             episode = await archive.episode(id) if id in known else None
             if episode is not None:
                 self._table.arrived(episode)
+        return known
 
-    async def _loop(self) -> None:
+    async def _loop(self, known: frozenset[str]) -> None:
         rounds: Pipe[Round] = Pipe("rounds", self._settings.lag + 2, now=self._now)
         lanes: dict[Source, Pipe[Assignment]] = {
             source: Pipe(f"{source} assignments", self._settings.group_size, now=self._now)
@@ -200,7 +195,7 @@ class Training:
         try:
             async with anyio.create_task_group() as tasks:
                 for source, lane in lanes.items():
-                    tasks.start_soon(self._told, self._play, source, lane.receiver)
+                    tasks.start_soon(self._told, self._play, source, lane.receiver, known)
                 tasks.start_soon(self._told, self._dispatch, rounds.receiver, lanes)
                 await self._told(self._learn, rounds)
                 tasks.cancel_scope.cancel()
@@ -223,7 +218,7 @@ class Training:
                 for assignment in group.assignments(self._settings.group_size):
                     await lanes[group.source].sender.send(assignment)
 
-    async def _play(self, source: Source, lane: PipeReceiver[Assignment]) -> None:
+    async def _play(self, source: Source, lane: PipeReceiver[Assignment], known: frozenset[str]) -> None:
         settings = self._settings
         simulator = Simulator(
             environment=self._parts.environments[source],
@@ -236,7 +231,7 @@ class Training:
             seed=settings.seed,
             episode_seconds=settings.episode_seconds,
             stuck_seconds=settings.stall_s,
-            finished=self._known,
+            finished=known,
             generation=self._parts.generation,
             world_size=settings.group_size,
             failures=settings.failures,
@@ -274,31 +269,16 @@ class Training:
             new = await (self._plan() if metrics is None else self._learned(metrics, figures, times))
             await self._save(due=metrics is None or self._due(self._settings.save_every))
             self._table.planned(sum(map(len, new)))
-            await self._take_up(new)  # where states are not saved with every update, it may have been played
             for one in new:
                 await rounds.sender.send(one)
 
     def _count(self, planned: Round, groups: Sequence[PlayedGroup]) -> None:
         """A round is over."""
-        totals, longest = self.progress.totals, self._settings.max_steps * self._settings.failures.tries
         for group, one in zip(planned, groups, strict=True):
-            late = (self._settings.group_size - len(one.episodes)) * longest
-            self._planner.played(group, one.closed, transitions=one.transitions, late=late)
-            totals[group.source] += one.transitions
-            totals["episodes"] += len(one.episodes)
+            self._planner.played(group, one.closed, transitions=one.transitions)
+            self.progress.totals[group.source] += one.transitions
+            self.progress.totals["episodes"] += len(one.episodes)
         self.progress.planned.popleft()
-        for episode in self._table.late():
-            self._add(episode.source, len(episode.transitions), late=longest)
-            totals["episodes"] += 1
-        for source in SOURCES:
-            self._add(source, (failed := self.telemetry.counters[tried(source)]) - self._tried[source])
-            self._tried[source] = failed
-
-    def _add(self, source: Source, transitions: int, *, late: int = 0) -> None:
-        """Count what is in no group that is learned from: the budget is of all that is real."""
-        self.progress.totals[source] += transitions
-        if source == "real":
-            self._planner.mixer.add(transitions, late=late)
 
     async def _learned(self, metrics: UpdateMetrics, figures: RoundFigures, times: dict[str, float]) -> list[Round]:
         """An update was made: bring its weights to the engines, plan, evaluate, tell."""
@@ -360,9 +340,29 @@ class Training:
             await self._tell(self._step(round_figures([]), report, {"evaluated_s": self._now() - begun}), None)
 
     def _step(self, figures: RoundFigures, report: PolicyReport | None, times: Mapping[str, float]) -> TrainingStep:
-        share = float(self._settings.real_share.at(max(0, self.progress.updates - 1)))
-        said = figures.numbers(), report, times, self._parts.curriculum()
-        return self.progress.step(*said, elapsed_s=self._elapsed, real_share=share)
+        progress, found = self.progress, None if report is None else report.overall
+        return TrainingStep(
+            update=progress.updates,
+            elapsed_s=self._elapsed,
+            real_share=float(self._settings.real_share.at(max(0, progress.updates - 1))),
+            **figures.numbers(),
+            total_real_transitions=progress.totals["real"],
+            total_dreamed_transitions=progress.totals["dreamed"],
+            total_evaluation_transitions=progress.totals["evaluation"],
+            total_episodes=progress.totals["episodes"],
+            waited_s=times.get("waited_s", 0.0),
+            worked_s=times.get("worked_s", 0.0),
+            delivered_s=times.get("delivered_s", 0.0),
+            evaluated_s=times.get("evaluated_s", 0.0),
+            engine_idle_s=times.get("engine_idle_s", 0.0),
+            evaluation_success=None if found is None else found.success.value,
+            evaluation_low=None if found is None else found.success.low,
+            evaluation_high=None if found is None else found.success.high,
+            evaluation_return=None if found is None else found.mean_return.value,
+            evaluation_length=None if found is None else found.length.value,
+            best_success=progress.best_success,
+            best_update=progress.best_update,
+        )
 
     async def _tell(self, step: TrainingStep, metrics: UpdateMetrics | None) -> None:
         """Write a line of metrics and the alarms that begin to ring with it."""

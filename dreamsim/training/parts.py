@@ -21,7 +21,6 @@ from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.flow.planning import PlannedGroup, TaskChooser
 from dreamsim.protocols import Environment, Policy, Trainer, WeightsReceiver
 from dreamsim.records.episode import Source
-from dreamsim.records.training import TrainingStep
 from dreamsim.records.weights import InFlight
 from dreamsim.runtime.watchdog import STUCK_SECONDS
 
@@ -105,8 +104,6 @@ class TrainingParts:
     """Of dreamed episodes."""
     engines: Sequence[object] = ()
     """What dreamed episodes ask, where their number is to follow the load (`Simulator.engines`)."""
-    curriculum: Callable[[], Mapping[str, float]] = dict
-    """What the source of tasks does, in numbers (`curriculum.figures`)."""
     check: Callable[[], Awaitable[None]] | None = None
     """Asked once engine and trainer have the same weights, before anything is played."""
     describe: Callable[[Path], None] = lambda path: None
@@ -129,55 +126,6 @@ class Progress:
     """Success of the best evaluation."""
     best_update: int | None = None
     """When it was."""
-
-    def step(
-        self,
-        figures: Mapping[str, Any],
-        report: PolicyReport | None,
-        times: Mapping[str, float],
-        curriculum: Mapping[str, float],
-        *,
-        elapsed_s: float,
-        real_share: float,
-    ) -> TrainingStep:
-        """The numbers of the last update.
-
-        Args:
-            figures: of its round (`flow.rounds.RoundFigures.numbers`).
-            report: of the evaluation after it, if there was one.
-            times: what took how long, seconds, by the names of `TrainingStep`; what is not there took none.
-            curriculum: what the source of tasks does (`curriculum.figures`).
-            elapsed_s: wall time so far.
-            real_share: what the schedule wants.
-        """
-        found = None if report is None else report.overall
-        return TrainingStep(
-            update=self.updates,
-            elapsed_s=elapsed_s,
-            real_share=real_share,
-            **figures,
-            total_real_transitions=self.totals["real"],
-            total_dreamed_transitions=self.totals["dreamed"],
-            total_evaluation_transitions=self.totals["evaluation"],
-            total_episodes=self.totals["episodes"],
-            waited_s=times.get("waited_s", 0.0),
-            worked_s=times.get("worked_s", 0.0),
-            delivered_s=times.get("delivered_s", 0.0),
-            evaluated_s=times.get("evaluated_s", 0.0),
-            engine_idle_s=times.get("engine_idle_s", 0.0),
-            evaluation_success=None if found is None else found.success.value,
-            evaluation_low=None if found is None else found.success.low,
-            evaluation_high=None if found is None else found.success.high,
-            evaluation_return=None if found is None else found.mean_return.value,
-            evaluation_length=None if found is None else found.length.value,
-            best_success=self.best_success,
-            best_update=self.best_update,
-            curriculum_synthetic_share=curriculum.get("synthetic_share"),
-            curriculum_competence=curriculum.get("competence"),
-            curriculum_target=curriculum.get("target"),
-            curriculum_value_mean=curriculum.get("value_mean"),
-            curriculum_written_feasible=curriculum.get("written_feasible"),
-        )
 
     def to_json(self, *, seconds: float) -> dict[str, Any]:
         """As JSON."""

@@ -2,7 +2,7 @@
 
 In: planned groups, assignments, finished episodes. Out: closed groups with all their episodes.
 Always: an episode is on disk before it lies here; a group is taken once; one that comes after its group was closed is
-left out of it, but counted; one that the end of the run cut off closes no group.
+left out of it; one that the end of the run cut off closes no group.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ class Table:
         self._size = group_size
         self._now = now
         self._groups: dict[tuple[str, int], PlayedGroup] = {}
-        self._late: list[Episode] = []
         self._playing = 0
         self._idle_since: float | None = now()
         self._idle_s = 0.0
@@ -68,9 +67,8 @@ class Table:
         if was_cut_off(episode):
             return
         key = (episode.task.key, episode.repeat // self._size)
-        if self._assembler.is_closed(key):  # its deadline has passed: it is stored and counted, and that is all
+        if self._assembler.is_closed(key):  # its deadline has passed: it is stored, and that is all
             self._assembler.add(episode, self._now())
-            self._late.append(episode)
             return
         self._groups.setdefault(key, PlayedGroup()).episodes.append(episode)
         closed = self._assembler.add(episode, self._now())
@@ -95,11 +93,6 @@ class Table:
             for group in self._assembler.expire(self._now()):
                 self._close(group)
         return tuple(self._groups.pop(one.key) for one in planned)
-
-    def late(self) -> Sequence[Episode]:
-        """Episodes that have come since this was asked last, after their group was closed."""
-        found, self._late = self._late, []
-        return found
 
     def idle(self) -> float:
         """Seconds since this was asked last in which nothing was being played."""

@@ -32,22 +32,16 @@ def test_the_share_is_exact_after_every_group(schedule: ShareSchedule, groups: i
 def test_the_budget_is_never_exceeded_whatever_groups_take(
     schedule: ShareSchedule, budget: int, data: st.DataObject
 ) -> None:
-    mixer = SourceMixer(schedule, most_per_group=20, budget=budget)
-    playing = spent = to_come = 0
+    mixer, playing, spent = SourceMixer(schedule, most_per_group=20, budget=budget), 0, 0
     for update in range(40):
         source = mixer.next(update)
         playing += source == "real"
         assert source is not None or schedule.at(update) == 1
         while playing and data.draw(st.booleans()):
-            taken, late = data.draw(st.integers(0, 20)), data.draw(st.integers(0, 1))
-            mixer.settle(min(taken, 20 - 5 * late), late=5 * late)
-            playing, spent, to_come = playing - 1, spent + min(taken, 20 - 5 * late), to_come + late
-        while to_come and data.draw(st.booleans()):
-            taken = data.draw(st.integers(0, 5))
-            mixer.add(taken, late=5)
-            to_come, spent = to_come - 1, spent + taken
-        assert spent + 20 * playing + 5 * to_come <= budget
-        assert mixer.spent == spent
+            taken = data.draw(st.integers(0, 20))
+            mixer.settle(taken)
+            playing, spent = playing - 1, spent + taken
+        assert spent + 20 * playing <= budget
 
 
 @given(SCHEDULES, st.integers(0, 39))

@@ -9,31 +9,25 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import anyio
 import pytest
 from anyio import to_thread
 
 from dreamsim.engines.scripted import EngineFault
-from dreamsim.errors import ConfigurationError, DreamsimError, EnvironmentFailure
+from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.flow.alarms import Alarm
-from dreamsim.flow.failures import FailurePolicy
 from dreamsim.flow.mixing import ShareSchedule
 from dreamsim.records.batch import Batch
-from dreamsim.records.episode import Transition
 from dreamsim.records.learning import UpdateMetrics
-from dreamsim.records.state import State
-from dreamsim.records.task import Task
 from dreamsim.records.training import Line
 from dreamsim.records.weights import InFlight, WeightsUpdate
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
-from dreamsim.testing.environment import ScriptedEnvironment, ScriptedSession
 from dreamsim.training.loop import Training
 from tests.training.worlds import SETTINGS, RememberingTrainer, numbers, parts, train, without_times
 
@@ -237,82 +231,3 @@ async def test_an_alarm_is_written_down_once_when_it_begins_to_ring(tmp_path: Pa
 async def test_an_environment_that_the_schedule_needs_is_asked_for_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="asks for real groups"):
         await train(tmp_path, replace(SETTINGS, real_share=ShareSchedule.parse(["0", "5:1"])), sources=("dreamed",))
-
-
-async def test_what_was_played_since_the_last_checkpoint_is_not_played_again(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, steps=7, save_every=3)
-    whole, other = await train(tmp_path / "whole", settings, evaluate=False)
-
-    async def stumble(line: Line, alarms: Sequence[Alarm]) -> None:
-        if line["update"] == 5:
-            raise DreamsimError("the power is gone")
-
-    cut = tmp_path / "cut"
-    async with open_store(cut / "store.sqlite", encoder=None) as store:
-        made = parts(store, RememberingTrainer(), evaluate=False)
-        with pytest.raises(DreamsimError, match="the power is gone"):
-            await Training(made, settings, directory=cut, report=stumble).run()
-        begun = {one.id: one.started_at async for one in store.episodes(EpisodeFilter(run="t"))}
-    assert len(begun) == 5 * 2 * 3  # two updates more than the last checkpoint knows of
-    resumed, trainer = await train(cut, settings, evaluate=False)
-    assert trainer.weights == other.weights
-    assert without_times(resumed) == without_times(whole)
-    async with open_store(cut / "store.sqlite", encoder=None, read_only=True) as store:
-        after = {one.id: one.started_at async for one in store.episodes(EpisodeFilter(run="t"))}
-    assert {id: after[id] for id in begun} == begun
-
-
-class Stumbling(ScriptedEnvironment):
-    """A real environment whose every fifth step fails; it counts those it has taken."""
-
-    def __init__(self) -> None:
-        super().__init__(source="real")
-        self.asked = self.taken = 0
-
-    @asynccontextmanager
-    async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[Any]:
-        async with super().session(task, episode_id=episode_id, seed=seed) as session:
-            take = session.step
-
-            async def step(action: str) -> Transition:
-                self.asked += 1
-                if self.asked % 5 == 0:
-                    raise EnvironmentFailure("it stumbled")
-                self.taken += 1
-                return await take(action)
-
-            yield SteppingSession(session, step)
-
-
-class SteppingSession:
-    """A session with another `step`."""
-
-    def __init__(self, session: ScriptedSession, step: Callable[[str], Awaitable[Transition]]) -> None:
-        self._session = session
-        self.step = step
-
-    @property
-    def state(self) -> State:
-        return self._session.state
-
-    @property
-    def admissible(self) -> tuple[str, ...]:
-        return self._session.admissible
-
-
-async def test_real_transitions_of_tries_that_failed_are_counted_and_within_the_budget(tmp_path: Path) -> None:
-    settings = replace(
-        SETTINGS,
-        steps=50,
-        real_share=ShareSchedule.parse(["1"]),
-        max_real_transitions=300,
-        failures=FailurePolicy(on_failure="retry", retries=2),
-    )
-    environment = Stumbling()
-    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
-        made = replace(parts(store, RememberingTrainer(), evaluate=False), environments={"real": environment})
-        training = Training(made, settings, directory=tmp_path)
-        await training.run()
-        stored = (await store.counts("t")).steps
-    assert training.progress.totals["real"] == environment.taken <= 300
-    assert environment.taken > stored
