@@ -78,8 +78,9 @@ class SourceMixer:
         self._budget = budget
         self._owed = Fraction(0)
         self._open = 0
+        self._outstanding = 0
         self.spent = 0
-        """Real transitions of the groups that are settled."""
+        """Real transitions so far but those of open groups."""
         self.refused = 0
         """Real groups that became dreamed ones because the budget did not allow them."""
 
@@ -92,7 +93,7 @@ class SourceMixer:
         if self._owed + share < 1:
             self._owed += share
             return "dreamed"
-        affordable = self._budget is None or self.spent + (self._open + 1) * self._most <= self._budget
+        affordable = self._budget is None or self._promised + self._most <= self._budget
         if not affordable and share == 1:
             return None
         self._owed += share - 1
@@ -102,10 +103,23 @@ class SourceMixer:
         self._open += 1
         return "real"
 
+    @property
+    def _promised(self) -> int:
+        """Real transitions at the end, at most, if no further group is begun."""
+        return self.spent + self._outstanding + self._open * self._most
+
     def settle(self, transitions: int) -> None:
         """A real group is over, and took so many transitions."""
         self._open -= 1
         self.spent += transitions
+
+    def spend(self, transitions: int, *, outstanding: int) -> None:
+        """So many real transitions were made beside open groups, and `outstanding` of them may still come.
+
+        What is outstanding is not part of `state`: it ends with the process that plays it.
+        """
+        self.spent += transitions
+        self._outstanding = outstanding
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, as JSON."""

@@ -44,8 +44,10 @@ from dreamsim.records.training import Line, TrainingStep
 from dreamsim.runtime.pipes import Pipe, PipeReceiver
 from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
+from dreamsim.training.counting import Books
+from dreamsim.training.lines import training_step
 from dreamsim.training.parts import Progress, TrainingParts, TrainingSettings
-from dreamsim.training.table import Lane, PlayedGroup, Table
+from dreamsim.training.table import Lane, Table
 
 MOST_EMPTY_ROUNDS = 3
 """A training whose rounds hold nothing to learn from so many times in a row is ended."""
@@ -104,13 +106,14 @@ class Training:
         """Whether `run` has done all there is to do."""
         size, self._now = settings.group_size, self.telemetry.clock.monotonic
         mixer = SourceMixer(
-            settings.real_share, most_per_group=size * settings.max_steps, budget=settings.max_real_transitions
+            settings.real_share, most_per_group=size * settings.most_transitions, budget=settings.max_real_transitions
         )
         self._planner = Planner(parts.tasks, mixer, groups=settings.batch_groups)
         grouped = GroupSettings(size=size, minimum=min(settings.minimum, size), deadline_s=settings.group_deadline_s)
         assembler = GroupAssembler(grouped)
         self._begun = self._now()
         self._table = Table(assembler, group_size=size, now=self._now)
+        self._books = Books(settings, self._planner, self._table)
         self._scope, self._stopping = anyio.CancelScope(), False
         self._error: Exception | None = None
 
@@ -162,11 +165,20 @@ class Training:
             self._planner.restore(state["planner"])
             self.history = await to_thread.run_sync(lambda: files.lines(up_to=self.progress.updates))
             self.ringing = alarms(self.history)
+            await self._count_late()
             if await self._plan():  # more updates are wanted than before
                 await self._save()
         self._table.idle()
         self._table.planned(sum(map(len, self.progress.planned)))
         return await self._taken_up()
+
+    async def _count_late(self) -> None:
+        """Episodes that came after the state was written, of rounds that it knows; those not on disk never come."""
+        late = list(self.progress.late)
+        found = [await self._parts.archive.episode(id) for id in await self._parts.archive.known_ids(late)]
+        self._books.came(self.progress, [episode for episode in found if episode is not None])
+        self.progress.late.clear()
+        self._books.came(self.progress, ())
 
     async def _taken_up(self) -> frozenset[str]:
         """Episodes that are planned and on disk already."""
@@ -264,21 +276,13 @@ class Training:
                     f"{empty} rounds in a row held no group to learn from ({figures.failed_kinds or 'no tokens'}): "
                     "see `dreamsim episodes` for what happened to their episodes"
                 )
-            self._count(planned, groups)
+            self._books.round_over(self.progress, groups)
             times = {"waited_s": came - begun, "worked_s": self._now() - came}
             new = await (self._plan() if metrics is None else self._learned(metrics, figures, times))
             await self._save(due=metrics is None or self._due(self._settings.save_every))
             self._table.planned(sum(map(len, new)))
             for one in new:
                 await rounds.sender.send(one)
-
-    def _count(self, planned: Round, groups: Sequence[PlayedGroup]) -> None:
-        """A round is over."""
-        for group, one in zip(planned, groups, strict=True):
-            self._planner.played(group, one.closed, transitions=one.transitions)
-            self.progress.totals[group.source] += one.transitions
-            self.progress.totals["episodes"] += len(one.episodes)
-        self.progress.planned.popleft()
 
     async def _learned(self, metrics: UpdateMetrics, figures: RoundFigures, times: dict[str, float]) -> list[Round]:
         """An update was made: bring its weights to the engines, plan, evaluate, tell."""
@@ -340,29 +344,8 @@ class Training:
             await self._tell(self._step(round_figures([]), report, {"evaluated_s": self._now() - begun}), None)
 
     def _step(self, figures: RoundFigures, report: PolicyReport | None, times: Mapping[str, float]) -> TrainingStep:
-        progress, found = self.progress, None if report is None else report.overall
-        return TrainingStep(
-            update=progress.updates,
-            elapsed_s=self._elapsed,
-            real_share=float(self._settings.real_share.at(max(0, progress.updates - 1))),
-            **figures.numbers(),
-            total_real_transitions=progress.totals["real"],
-            total_dreamed_transitions=progress.totals["dreamed"],
-            total_evaluation_transitions=progress.totals["evaluation"],
-            total_episodes=progress.totals["episodes"],
-            waited_s=times.get("waited_s", 0.0),
-            worked_s=times.get("worked_s", 0.0),
-            delivered_s=times.get("delivered_s", 0.0),
-            evaluated_s=times.get("evaluated_s", 0.0),
-            engine_idle_s=times.get("engine_idle_s", 0.0),
-            evaluation_success=None if found is None else found.success.value,
-            evaluation_low=None if found is None else found.success.low,
-            evaluation_high=None if found is None else found.success.high,
-            evaluation_return=None if found is None else found.mean_return.value,
-            evaluation_length=None if found is None else found.length.value,
-            best_success=progress.best_success,
-            best_update=progress.best_update,
-        )
+        share = self._settings.real_share.at(max(0, self.progress.updates - 1))
+        return training_step(self.progress, figures, report, times, real_share=share, elapsed_s=self._elapsed)
 
     async def _tell(self, step: TrainingStep, metrics: UpdateMetrics | None) -> None:
         """Write a line of metrics and the alarms that begin to ring with it."""

@@ -73,6 +73,11 @@ class TrainingSettings:
     seed: int = 0
     """Root of all seeds."""
 
+    @property
+    def most_transitions(self) -> int:
+        """Transitions that one episode can make at most."""
+        return self.max_steps
+
     def __post_init__(self) -> None:
         if min(self.steps, self.group_size, self.batch_groups, self.evaluate_every, self.save_every) < 1:
             raise ConfigurationError("steps, group_size, batch_groups, evaluate_every and save_every: at least 1")
@@ -120,6 +125,8 @@ class Progress:
     """Wall time of earlier sittings."""
     planned: deque[tuple[PlannedGroup, ...]] = field(default_factory=deque)
     """Rounds that are not learned from yet."""
+    late: dict[str, Source] = field(default_factory=dict)
+    """Ids of episodes whose round is over without them, and where they are played."""
     totals: Counter[str] = field(default_factory=Counter)
     """`real`, `dreamed` and `evaluation` transitions, `episodes`."""
     best_success: float | None = None
@@ -133,6 +140,7 @@ class Progress:
             "updates": self.updates,
             "seconds": seconds,
             "planned": [[group.to_json() for group in one] for one in self.planned],
+            "late": self.late,
             "totals": dict(self.totals),
             "best_success": self.best_success,
             "best_update": self.best_update,
@@ -145,6 +153,7 @@ class Progress:
             updates=told["updates"],
             seconds=told["seconds"],
             planned=deque(tuple(map(PlannedGroup.from_json, one)) for one in told["planned"]),
+            late=dict(told.get("late", {})),
             totals=Counter(told["totals"]),
             best_success=told["best_success"],
             best_update=told["best_update"],

@@ -1,8 +1,9 @@
 """What lies between planning and learning: assignments on their way out, episodes on their way back.
 
 In: planned groups, assignments, finished episodes. Out: closed groups with all their episodes.
-Always: an episode is on disk before it lies here; a group is taken once; one that comes after its group was closed is
-left out of it; one that the end of the run cut off closes no group.
+Always: an episode is on disk before it lies here; a group is taken once; an episode that comes after its group was
+closed is not learned from, and is told all the same: with its group, or by `late` once that was taken; one that the end
+of the run cut off closes no group.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class PlayedGroup:
     """The episodes of one group, in any order until it is closed."""
 
     episodes: list[Episode] = field(default_factory=list)
-    """All of them, failed ones too."""
+    """All that came before the group was taken: failed ones too, and those that came after it was closed."""
     group: ClosedGroup | None = None
     """Those that can be learned from; None until all have come."""
 
@@ -51,6 +52,7 @@ class Table:
         self._size = group_size
         self._now = now
         self._groups: dict[tuple[str, int], PlayedGroup] = {}
+        self._late: list[Episode] = []
         self._playing = 0
         self._idle_since: float | None = now()
         self._idle_s = 0.0
@@ -67,8 +69,10 @@ class Table:
         if was_cut_off(episode):
             return
         key = (episode.task.key, episode.repeat // self._size)
-        if self._assembler.is_closed(key):  # its deadline has passed: it is stored, and that is all
+        if self._assembler.is_closed(key):  # its deadline has passed: it counts, and is not learned from
             self._assembler.add(episode, self._now())
+            group = self._groups.get(key)
+            (self._late if group is None else group.episodes).append(episode)
             return
         self._groups.setdefault(key, PlayedGroup()).episodes.append(episode)
         closed = self._assembler.add(episode, self._now())
@@ -93,6 +97,11 @@ class Table:
             for group in self._assembler.expire(self._now()):
                 self._close(group)
         return tuple(self._groups.pop(one.key) for one in planned)
+
+    def late(self) -> list[Episode]:
+        """Episodes that came since this was asked last, of groups that had been taken by then."""
+        found, self._late = self._late, []
+        return found
 
     def idle(self) -> float:
         """Seconds since this was asked last in which nothing was being played."""

@@ -44,6 +44,19 @@ def test_the_budget_is_never_exceeded_whatever_groups_take(
         assert spent + 20 * playing <= budget
 
 
+def test_what_was_spent_and_may_still_be_spent_beside_open_groups_is_in_the_budget() -> None:
+    mixer = SourceMixer(ShareSchedule.parse(["1"]), most_per_group=20, budget=60)
+    mixer.spend(15, outstanding=5)
+    assert [mixer.next(0) for _ in range(3)] == ["real", "real", None]
+    for _ in range(2):
+        mixer.settle(5)
+    mixer.spend(0, outstanding=16)
+    assert mixer.next(1) is None
+    mixer.spend(5, outstanding=0)
+    assert mixer.next(1) == "real"
+    assert mixer.spent == 30
+
+
 @given(SCHEDULES, st.integers(0, 39))
 def test_a_restored_mixer_decides_as_the_first_would_have(schedule: ShareSchedule, stop: int) -> None:
     first = SourceMixer(schedule, most_per_group=7, budget=100)

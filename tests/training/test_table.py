@@ -60,6 +60,47 @@ def test_a_group_is_closed_by_its_deadline_and_late_episodes_change_nothing() ->
     assert not played.closed.complete
 
 
+def test_a_late_episode_is_told_once_so_that_it_can_be_counted() -> None:
+    async def main() -> tuple[list[int], list[int]]:
+        one = table(deadline_s=10.0)
+        one.planned(1)
+        for repeat in (0, 1):
+            one.arrived(episode(repeat))
+        await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
+        one.arrived(episode(2))
+        return [late.repeat for late in one.late()], [late.repeat for late in one.late()]
+
+    assert in_virtual_time(main) == ([2], [])
+
+
+def test_an_episode_that_comes_after_the_deadline_and_before_its_group_is_taken_is_played_but_not_learned_from() -> (
+    None
+):
+    other = scripted_tasks(2)[1]
+
+    async def main() -> tuple[PlayedGroup, ...]:
+        one = table(deadline_s=10.0)
+        one.planned(2)
+        for repeat in (0, 1):
+            one.arrived(episode(repeat))
+
+        async def arrive() -> None:
+            await anyio.sleep(5.0)
+            for repeat in (0, 1):
+                one.arrived(episode(repeat, other))
+            await anyio.sleep(8.0)  # the first group is closed, the round is not over
+            one.arrived(episode(2))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(arrive)
+            return await one.complete([PlannedGroup(task=task, source="dreamed", number=0) for task in (TASK, other)])
+
+    first, second = in_virtual_time(main)
+    assert [one.repeat for one in first.episodes] == [0, 1, 2]
+    assert not first.closed.complete
+    assert [one.repeat for one in second.episodes] == [0, 1]
+
+
 def test_without_a_deadline_all_are_waited_for() -> None:
     async def main() -> float:
         one = table(deadline_s=None)

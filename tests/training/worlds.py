@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import anyio
 
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
 from dreamsim.engines.scripted import ByteTokenizer, EngineFault, Latency, ScriptedEngine
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
 from dreamsim.flow.archive import EpisodeArchive
 from dreamsim.flow.planning import ShuffledTasks
+from dreamsim.protocols import EpisodeSession
 from dreamsim.records.batch import Batch
 from dreamsim.records.completion import GenerationRequest
+from dreamsim.records.episode import Source
 from dreamsim.records.learning import UpdateMetrics
+from dreamsim.records.task import Task
 from dreamsim.records.training import Line
 from dreamsim.records.weights import WeightsUpdate
 from dreamsim.store.store import open_store
@@ -61,6 +67,24 @@ class RememberingTrainer:
 
     def load(self, directory: Path) -> None:
         self.version, self.weights = json.loads((directory / "state").read_text())
+
+
+class Holding:
+    """The scripted environment, real; the episode `held` begins once it is `opened`."""
+
+    name = "holding-1"
+    source: Source = "real"
+
+    def __init__(self, held: str) -> None:
+        self._inner, self._held = ScriptedEnvironment(source="real"), held
+        self.opened = anyio.Event()
+
+    @asynccontextmanager
+    async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:
+        async with self._inner.session(task, episode_id=episode_id, seed=seed) as session:
+            if episode_id == self._held:
+                await self.opened.wait()
+            yield session
 
 
 def any_action(request: GenerationRequest) -> str:

@@ -1,0 +1,49 @@
+"""The books of a training: what was done in which environment, and what of the budget is spent.
+
+In: rounds that are over, episodes that came late. Out: `Progress.totals`, and what the mixer of sources knows.
+Always: every stored transition of a training episode is counted once, in whichever round it comes and whether or not
+it is learned from; the budget knows what late episodes may still bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dreamsim.flow.planning import Planner
+from dreamsim.records.episode import Episode, episode_id
+from dreamsim.training.parts import Progress, TrainingSettings
+from dreamsim.training.table import PlayedGroup, Table
+
+
+class Books:
+    """Counts what happens to planned groups."""
+
+    def __init__(self, settings: TrainingSettings, planner: Planner, table: Table) -> None:
+        """Of the training that these belong to."""
+        self._settings = settings
+        self._planner = planner
+        self._table = table
+
+    def round_over(self, progress: Progress, groups: Sequence[PlayedGroup]) -> None:
+        """The first planned round was played; what came late for earlier ones is counted with it."""
+        size, run = self._settings.group_size, self._settings.run
+        for group, one in zip(progress.planned.popleft(), groups, strict=True):
+            self._planner.played(group, one.closed, transitions=one.transitions)
+            progress.totals[group.source] += one.transitions
+            progress.totals["episodes"] += len(one.episodes)
+            if len(one.episodes) < size:
+                ids = {episode_id(run, made.task.key, made.repeat) for made in group.assignments(size)}
+                missing = ids - {episode.id for episode in one.episodes}
+                progress.late.update(dict.fromkeys(sorted(missing), group.source))
+        self.came(progress, self._table.late())
+
+    def came(self, progress: Progress, episodes: Iterable[Episode]) -> None:
+        """Episodes of groups that were over without them."""
+        real = 0
+        for episode in episodes:
+            if progress.late.pop(episode.id, None) is not None:
+                progress.totals[episode.source] += len(episode.transitions)
+                progress.totals["episodes"] += 1
+                real += len(episode.transitions) if episode.source == "real" else 0
+        waiting = sum(source == "real" for source in progress.late.values())
+        self._planner.mixer.spend(real, outstanding=waiting * self._settings.most_transitions)
