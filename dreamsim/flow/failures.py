@@ -3,6 +3,7 @@
 In: a `FailurePolicy`. Out: a rollout that plays an episode again, or says that the run is over.
 Always:
 - an episode that is played again is the same assignment with the same id: one episode is stored, that of the last try;
+  the steps of the others happened all the same, and are counted (`retried_steps`);
 - only what failed around an episode is tried again (`RETRIED`), never what its models made of it: an answer that could
   not be used, an episode that used up its time or its context is a finding, and trying until it does not happen would
   make the models look better than they are;
@@ -29,7 +30,7 @@ from dreamsim.errors import (
 )
 from dreamsim.flow.rollout import Rollout, RolloutSettings
 from dreamsim.protocols import Assignment, Environment, Policy
-from dreamsim.records.episode import Episode
+from dreamsim.records.episode import Episode, Source
 from dreamsim.runtime.boundary import Boundary
 from dreamsim.runtime.limits import Gate
 from dreamsim.runtime.seeds import seed_of
@@ -43,6 +44,11 @@ RETRIED = frozenset(
 LONGEST_BACKOFF_S = 60.0
 BACKING_OFF = "backing off"
 """Where a live episode is between two tries."""
+
+
+def retried_steps(source: Source) -> str:
+    """The counter of the steps of failed tries that were not the last one, in an environment of `source`."""
+    return f"retried_{source}_steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,7 @@ class PolicedRollout(Rollout):
                 await anyio.sleep(policy.wait_s(seed_of(self.settings.seed, live.id), attempt))
             if woken.cancelled:  # what the last try ended with stands
                 return episode
+            counters[retried_steps(episode.source)] += len(episode.transitions)  # no stored episode has them
         self._judge(episode)
         return episode
 

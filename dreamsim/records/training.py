@@ -47,9 +47,10 @@ class TrainingStep:
     length_dreamed: float | None
     """Mean steps of the dreamed training episodes of this update."""
     total_real_transitions: int
-    """Transitions of all real training episodes so far, failed ones included: the budget is of these."""
+    """Transitions of all real training episodes so far, failed and late ones and failed tries included: the budget is
+    of these."""
     total_dreamed_transitions: int
-    """Transitions of all dreamed training episodes so far, failed ones included."""
+    """Transitions of all dreamed training episodes so far, failed and late ones and failed tries included."""
     total_evaluation_transitions: int
     """Real transitions of all evaluations so far: not learned from, and not in the budget."""
     total_episodes: int

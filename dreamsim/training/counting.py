@@ -1,16 +1,19 @@
 """The books of a training: what was done in which environment, and what of the budget is spent.
 
-In: rounds that are over, episodes that came late. Out: `Progress.totals`, and what the mixer of sources knows.
-Always: every stored transition of a training episode is counted once, in whichever round it comes and whether or not
-it is learned from; the budget knows what late episodes may still bring.
+In: rounds that are over, episodes that came late, the counters of failed tries. Out: `Progress.totals`, and what the
+mixer of sources knows.
+Always: every transition of a training episode is counted once, in whichever round it comes, whether or not it is
+learned from, and also those of tries that are not stored; the budget knows what late episodes may still bring.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dreamsim.flow.failures import retried_steps
 from dreamsim.flow.planning import Planner
-from dreamsim.records.episode import Episode, episode_id
+from dreamsim.records.episode import SOURCES, Episode, episode_id
+from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.training.parts import Progress, TrainingSettings
 from dreamsim.training.table import PlayedGroup, Table
 
@@ -18,8 +21,10 @@ from dreamsim.training.table import PlayedGroup, Table
 class Books:
     """Counts what happens to planned groups."""
 
-    def __init__(self, settings: TrainingSettings, planner: Planner, table: Table) -> None:
+    def __init__(self, settings: TrainingSettings, planner: Planner, table: Table, telemetry: Telemetry) -> None:
         """Of the training that these belong to."""
+        self._counters = telemetry.counters
+        self._seen = {source: self._counters[retried_steps(source)] for source in SOURCES}
         self._settings = settings
         self._planner = planner
         self._table = table
@@ -38,8 +43,8 @@ class Books:
         self.came(progress, self._table.late())
 
     def came(self, progress: Progress, episodes: Iterable[Episode]) -> None:
-        """Episodes of groups that were over without them."""
-        real = 0
+        """Episodes of groups that were over without them, and the failed tries since this was told last."""
+        real = self._tried(progress)
         for episode in episodes:
             if progress.late.pop(episode.id, None) is not None:
                 progress.totals[episode.source] += len(episode.transitions)
@@ -47,3 +52,10 @@ class Books:
                 real += len(episode.transitions) if episode.source == "real" else 0
         waiting = sum(source == "real" for source in progress.late.values())
         self._planner.mixer.spend(real, outstanding=waiting * self._settings.most_transitions)
+
+    def _tried(self, progress: Progress) -> int:
+        """Count the steps of new failed tries; returns how many are real."""
+        before, self._seen = self._seen, {source: self._counters[retried_steps(source)] for source in SOURCES}
+        new = {source: count - before[source] for source, count in self._seen.items()}
+        progress.totals.update(new)
+        return new["real"]

@@ -113,7 +113,7 @@ class Training:
         assembler = GroupAssembler(grouped)
         self._begun = self._now()
         self._table = Table(assembler, group_size=size, now=self._now)
-        self._books = Books(settings, self._planner, self._table)
+        self._books = Books(settings, self._planner, self._table, self.telemetry)
         self._scope, self._stopping = anyio.CancelScope(), False
         self._error: Exception | None = None
 

@@ -75,8 +75,8 @@ class TrainingSettings:
 
     @property
     def most_transitions(self) -> int:
-        """Transitions that one episode can make at most."""
-        return self.max_steps
+        """Transitions that one episode can make at most, failed tries included."""
+        return self.max_steps * self.failures.tries
 
     def __post_init__(self) -> None:
         if min(self.steps, self.group_size, self.batch_groups, self.evaluate_every, self.save_every) < 1:

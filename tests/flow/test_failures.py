@@ -114,6 +114,18 @@ def test_what_failed_around_an_episode_is_played_again_and_stored_once(fault: Fa
     assert played.counters["retried"] == 12
 
 
+def test_the_steps_of_failed_tries_are_counted_by_where_they_were_made() -> None:
+    played = Played(Shaky("error", tries=2), FailurePolicy(on_failure="retry", retries=2))
+    assert played.counters["retried_dreamed_steps"] == 6 * 2 * 1
+    assert "retried_real_steps" not in played.counters
+
+
+def test_the_steps_of_the_last_try_are_those_of_the_episode_and_not_counted_twice() -> None:
+    played = Played(Shaky("error", tries=99), FailurePolicy(on_failure="retry", retries=2))
+    assert played.counters["retried_dreamed_steps"] == 6 * 2 * 1
+    assert {len(episode.transitions) for episode in played.sink.episodes.values()} == {1}
+
+
 @pytest.mark.parametrize("fault", ["group", "hang"])
 def test_what_the_models_made_of_an_episode_is_not_played_again(fault: Fault) -> None:
     played = Played(Shaky(fault, tries=1), FailurePolicy(on_failure="retry", retries=2))
