@@ -8,14 +8,15 @@ Always:
 - an episode is on disk before anyone learns from it;
 - update u learns from round u, and round u is played only once the weights of update u - lag are delivered: no step is
   learned from more than `lag` versions after it was decided (the bound of AReaL, arXiv 2505.24298 Eq. 3, per round);
-- what is planned is written down before it is played: after a kill the same groups are played under the same ids, those
-  that are on disk are taken from there, and an update whose state is on disk is not made again;
+- planning depends on the state and on results, and the state is written before what it plans is played (every
+  `save_every` updates): after a kill the same groups are played under the same ids, episodes that are on disk are taken
+  from there, and an update whose state is on disk is not made again;
 - evaluations are not learned from, not retrieved from, and counted apart; the best weights are those of the best one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ class Training:
         self._begun = self._now()
         self._table = Table(assembler, group_size=size, now=self._now)
         self._books = Books(settings, self._planner, self._table, self.telemetry)
+        self._known: set[str] = set()  # episodes that need not be played: simulators look into it, so it only grows
         self._scope, self._stopping = anyio.CancelScope(), False
         self._error: Exception | None = None
 
@@ -128,9 +130,9 @@ class Training:
         """
         self._begun = self._now()
         with self._scope:
-            known = await self._begin()
+            await self._begin()
             if self._unfinished:
-                await self._loop(known)
+                await self._loop()
             if not self._stopping:
                 await to_thread.run_sync(self._keep, self._files.last)
             self.finished = not self._stopping
@@ -147,8 +149,8 @@ class Training:
     def _unfinished(self) -> bool:
         return self.progress.updates < self._settings.steps and bool(self.progress.planned)
 
-    async def _begin(self) -> frozenset[str]:
-        """Go back to what was written last, or write the first state; returns the ids of episodes that are there."""
+    async def _begin(self) -> None:
+        """Go back to what was written last, or write the first state, and take up the rounds that are planned."""
         parts, files = self._parts, self._files
         state = await to_thread.run_sync(files.load, parts.trainer)
         if state is not None and parts.trainer.version:
@@ -169,8 +171,7 @@ class Training:
             if await self._plan():  # more updates are wanted than before
                 await self._save()
         self._table.idle()
-        self._table.planned(sum(map(len, self.progress.planned)))
-        return await self._taken_up()
+        await self._taken_up(self.progress.planned)
 
     async def _count_late(self) -> None:
         """Episodes that came after the state was written, of rounds that it knows; those not on disk never come."""
@@ -180,23 +181,25 @@ class Training:
         self.progress.late.clear()
         self._books.came(self.progress, ())
 
-    async def _taken_up(self) -> frozenset[str]:
-        """Episodes that are planned and on disk already."""
-        archive, settings = self._parts.archive, self._settings
-        ids = [
-            episode_id(settings.run, one.task.key, one.repeat)
-            for planned in self.progress.planned
-            for group in planned
-            for one in group.assignments(settings.group_size)
-        ]
+    async def _taken_up(self, rounds: Iterable[Round]) -> None:
+        """These rounds are going to be played, but for their episodes that are on disk already.
+
+        Also a round that the saved state does not know may have been played before: a kill makes the training fall
+        back to that state, and what was planned after it is planned again.
+        """
+        archive, size = self._parts.archive, self._settings.group_size
+        groups = [group for planned in rounds for group in planned]
+        self._table.planned(len(groups))
+        made = [one for group in groups for one in group.assignments(size)]
+        ids = [episode_id(self._settings.run, one.task.key, one.repeat) for one in made]
         known = await archive.known_ids(ids)
+        self._known |= known
         for id in ids:
             episode = await archive.episode(id) if id in known else None
             if episode is not None:
                 self._table.arrived(episode)
-        return known
 
-    async def _loop(self, known: frozenset[str]) -> None:
+    async def _loop(self) -> None:
         rounds: Pipe[Round] = Pipe("rounds", self._settings.lag + 2, now=self._now)
         lanes: dict[Source, Pipe[Assignment]] = {
             source: Pipe(f"{source} assignments", self._settings.group_size, now=self._now)
@@ -207,7 +210,7 @@ class Training:
         try:
             async with anyio.create_task_group() as tasks:
                 for source, lane in lanes.items():
-                    tasks.start_soon(self._told, self._play, source, lane.receiver, known)
+                    tasks.start_soon(self._told, self._play, source, lane.receiver)
                 tasks.start_soon(self._told, self._dispatch, rounds.receiver, lanes)
                 await self._told(self._learn, rounds)
                 tasks.cancel_scope.cancel()
@@ -230,7 +233,7 @@ class Training:
                 for assignment in group.assignments(self._settings.group_size):
                     await lanes[group.source].sender.send(assignment)
 
-    async def _play(self, source: Source, lane: PipeReceiver[Assignment], known: frozenset[str]) -> None:
+    async def _play(self, source: Source, lane: PipeReceiver[Assignment]) -> None:
         settings = self._settings
         simulator = Simulator(
             environment=self._parts.environments[source],
@@ -243,7 +246,7 @@ class Training:
             seed=settings.seed,
             episode_seconds=settings.episode_seconds,
             stuck_seconds=settings.stall_s,
-            finished=known,
+            finished=self._known,
             generation=self._parts.generation,
             world_size=settings.group_size,
             failures=settings.failures,
@@ -280,7 +283,7 @@ class Training:
             times = {"waited_s": came - begun, "worked_s": self._now() - came}
             new = await (self._plan() if metrics is None else self._learned(metrics, figures, times))
             await self._save(due=metrics is None or self._due(self._settings.save_every))
-            self._table.planned(sum(map(len, new)))
+            await self._taken_up(new)
             for one in new:
                 await rounds.sender.send(one)
 

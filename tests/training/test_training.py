@@ -26,6 +26,7 @@ from dreamsim.records.batch import Batch
 from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.training import Line
 from dreamsim.records.weights import InFlight, WeightsUpdate
+from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.store.queries import EpisodeFilter
 from dreamsim.store.store import open_store
 from dreamsim.training.loop import Training
@@ -149,6 +150,27 @@ async def test_a_resumed_training_makes_no_update_twice(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.sqlite", encoder=None, read_only=True) as store:
         counts = await store.counts("t")
     assert counts.episodes == 4 * 2 * 3
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+async def test_no_episode_is_played_again_by_whoever_goes_on_from_an_older_state(tmp_path: Path, lag: int) -> None:
+    settings = replace(SETTINGS, steps=8, save_every=4, evaluate_every=100, lag=lag)
+
+    async def stop(line: Line, alarms: Sequence[Alarm]) -> None:
+        if line["update"] == 7:
+            training.stop()
+
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        training = Training(parts(store, RememberingTrainer()), settings, directory=tmp_path, report=stop)
+        await training.run()
+        stored = (await store.counts("t")).episodes
+    telemetry = Telemetry()
+    async with open_store(tmp_path / "store.sqlite", encoder=None) as store:
+        again = Training(parts(store, RememberingTrainer()), settings, directory=tmp_path, telemetry=telemetry)
+        history = await again.run()
+    assert numbers(history, "update")[-1] == 8
+    assert history[-1]["total_episodes"] == 8 * 2 * 3
+    assert telemetry.snapshot().done == 8 * 2 * 3 - stored
 
 
 async def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path) -> None:
