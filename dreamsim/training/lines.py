@@ -1,6 +1,7 @@
 """The line of metrics of one update.
 
-In: progress, figures of the round, an evaluation, times. Out: a `TrainingStep`. Always: what was not measured is None.
+In: progress, figures of the round, an evaluation, times, figures of the curriculum. Out: a `TrainingStep`. Always: what
+was not measured is None.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def training_step(
     figures: RoundFigures,
     report: PolicyReport | None,
     times: Mapping[str, float],
+    curriculum: Mapping[str, float],
     *,
     real_share: Fraction,
     elapsed_s: float,
@@ -30,6 +32,7 @@ def training_step(
         figures: of the round that it learned from.
         report: the evaluation after it, if there was one.
         times: seconds by the name of the field; those that are left out are 0.
+        curriculum: what the source of tasks does (`curriculum.figures`), as far as it tells.
         real_share: what the schedule wants at this update.
         elapsed_s: wall time of the training so far, seconds.
     """
@@ -55,4 +58,9 @@ def training_step(
         evaluation_length=None if found is None else found.length.value,
         best_success=progress.best_success,
         best_update=progress.best_update,
+        curriculum_synthetic_share=curriculum.get("synthetic_share"),
+        curriculum_competence=curriculum.get("competence"),
+        curriculum_target=curriculum.get("target"),
+        curriculum_value_mean=curriculum.get("value_mean"),
+        curriculum_written_feasible=curriculum.get("written_feasible"),
     )

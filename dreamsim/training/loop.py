@@ -348,7 +348,8 @@ class Training:
 
     def _step(self, figures: RoundFigures, report: PolicyReport | None, times: Mapping[str, float]) -> TrainingStep:
         share = self._settings.real_share.at(max(0, self.progress.updates - 1))
-        return training_step(self.progress, figures, report, times, real_share=share, elapsed_s=self._elapsed)
+        told = self._parts.curriculum()
+        return training_step(self.progress, figures, report, times, told, real_share=share, elapsed_s=self._elapsed)
 
     async def _tell(self, step: TrainingStep, metrics: UpdateMetrics | None) -> None:
         """Write a line of metrics and the alarms that begin to ring with it."""

@@ -109,6 +109,8 @@ class TrainingParts:
     """Of dreamed episodes."""
     engines: Sequence[object] = ()
     """What dreamed episodes ask, where their number is to follow the load (`Simulator.engines`)."""
+    curriculum: Callable[[], Mapping[str, float]] = dict
+    """What the source of tasks does, in numbers (`curriculum.figures`)."""
     check: Callable[[], Awaitable[None]] | None = None
     """Asked once engine and trainer have the same weights, before anything is played."""
     describe: Callable[[Path], None] = lambda path: None

@@ -91,9 +91,11 @@ def test_an_episode_that_comes_after_the_deadline_and_before_its_group_is_taken_
             await anyio.sleep(8.0)  # the first group is closed, the round is not over
             one.arrived(episode(2))
 
+        planned = [PlannedGroup(task=task, source="dreamed", number=0) for task in (TASK, other)]
         async with anyio.create_task_group() as group:
             group.start_soon(arrive)
-            return await one.complete([PlannedGroup(task=task, source="dreamed", number=0) for task in (TASK, other)])
+            played = await one.complete(planned)
+        return played
 
     first, second = in_virtual_time(main)
     assert [one.repeat for one in first.episodes] == [0, 1, 2]
