@@ -78,7 +78,7 @@ def test_an_episode_that_comes_after_the_deadline_and_before_its_group_is_taken_
 ):
     other = scripted_tasks(2)[1]
 
-    async def main() -> tuple[PlayedGroup, ...]:
+    async def main() -> tuple[PlayedGroup, PlayedGroup]:
         one = table(deadline_s=10.0)
         one.planned(2)
         for repeat in (0, 1):
@@ -94,8 +94,8 @@ def test_an_episode_that_comes_after_the_deadline_and_before_its_group_is_taken_
         planned = [PlannedGroup(task=task, source="dreamed", number=0) for task in (TASK, other)]
         async with anyio.create_task_group() as group:
             group.start_soon(arrive)
-            played = await one.complete(planned)
-        return played
+            first, second = await one.complete(planned)
+        return first, second
 
     first, second = in_virtual_time(main)
     assert [one.repeat for one in first.episodes] == [0, 1, 2]
