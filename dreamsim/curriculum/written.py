@@ -2,7 +2,8 @@
 
 In: orders, tasks that passed every check, results of their groups. Out: candidates, feasible tasks, counts.
 Always: a task is a candidate until somebody solves it (feasible) or nobody does in so many groups (retired), and never
-changes its standing again; the same task is held once.
+changes its standing again; a group whose episodes all failed for technical reasons says nothing of it, and lets other
+candidates go first; the same task is held once.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class WrittenTask:
     standing: Standing = "candidate"
     """`candidate` until somebody solves it, which makes it `feasible`, or nobody does, which makes it `retired`."""
     tries: int = 0
-    """Groups of it that were closed while it was a candidate."""
+    """Groups with a played episode that were closed while it was a candidate."""
 
     def after(self, result: GroupResult, *, attempts: int) -> Self:
-        """With one more group."""
-        if self.standing != "candidate":
+        """With one more group; one without a played episode changes nothing."""
+        if not result.returns or self.standing != "candidate":
             return self
         tries = self.tries + 1
         standing: Standing = "feasible" if result.successes else "retired" if tries >= attempts else "candidate"
@@ -98,7 +99,11 @@ class WrittenTasks:
 
     def observe(self, result: GroupResult, *, attempts: int) -> WrittenTask:
         """Take the result of a group of one of these tasks; returns the task as it stands now."""
-        known = self._tasks[result.task_key] = self._tasks[result.task_key].after(result, attempts=attempts)
+        key = result.task_key
+        known = self._tasks[key].after(result, attempts=attempts)
+        if not result.returns:  # to the end: a task that cannot be played must not keep others from their trial
+            del self._tasks[key]
+        self._tasks[key] = known
         return known
 
     @property
@@ -107,7 +112,7 @@ class WrittenTasks:
         return len(self.ordered) + sum(one.standing == "candidate" for one in self)
 
     def candidate(self, under_way: Callable[[str], bool]) -> str | None:
-        """Key of the candidate that was taken first and is not under way."""
+        """Key of the first candidate that is not under way."""
         return next(
             (key for key, one in self._tasks.items() if one.standing == "candidate" and not under_way(key)), None
         )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamsim.curriculum.figures import curriculum_figures
-from dreamsim.curriculum.source import Curriculum
+from dreamsim.curriculum.source import Curriculum, PlannedGroup
 from dreamsim.curriculum.value import TaskClusters
 from dreamsim.errors import ConfigurationError
 from dreamsim.records.task import Task
@@ -174,6 +174,36 @@ def test_a_written_task_that_nobody_solves_is_given_up() -> None:
     assert [group.why for group in given if group.task == task] == ["candidate", "candidate"]
     assert [one.standing for one in curriculum.written] == ["retired"]
     assert curriculum.statistics(task.key).groups == 0
+
+
+def test_a_group_whose_episodes_all_failed_says_nothing_of_a_written_task() -> None:
+    curriculum, task = a_candidate(attempts=1)
+    first = planned_of(curriculum, task)
+    curriculum.observe(a_result(first, 0, episodes=0))
+    assert [(one.standing, one.tries) for one in curriculum.written] == [("candidate", 0)]
+    curriculum.observe(a_result(planned_of(curriculum, task), 0))
+    assert [(one.standing, one.tries) for one in curriculum.written] == [("retired", 1)]
+
+
+def test_a_candidate_whose_episodes_fail_does_not_keep_others_from_their_trial() -> None:
+    curriculum, task = a_candidate(attempts=1)
+    order = curriculum.order()
+    assert order is not None
+    other = written(order.seed, 2)
+    curriculum.take(order, other)
+    curriculum.observe(a_result(planned_of(curriculum, task), 0, episodes=0))
+    assert next(group.task for group in run(curriculum, 5, lambda found: 2) if group.task.synthetic) == other
+
+
+def planned_of(curriculum: Curriculum, task: Task) -> PlannedGroup:
+    """The next group of `task`; those that come before it are solved by half."""
+    for _ in range(20):
+        group = curriculum.plan()
+        assert group is not None
+        if group.task == task:
+            return group
+        curriculum.observe(a_result(group, 2))
+    raise AssertionError("no group of it came")
 
 
 def test_figures_say_what_was_chosen_and_what_was_written() -> None:

@@ -34,7 +34,8 @@ from tests.flow.test_learning import METRICS
 
 TOKENIZER = ByteTokenizer()
 SETTINGS = TrainingSettings(run="t", steps=4, group_size=3, batch_groups=2, max_steps=6, evaluate_every=2)
-TIMES = ("elapsed_s", "waited_s", "worked_s", "delivered_s", "evaluated_s", "engine_idle_s")
+TIMES = ("elapsed_s", "waited_s", "worked_s", "delivered_s", "evaluated_s", "engine_idle_s", "alarms")
+"""What differs from one training to the next of the same seed: times, and alarms, of which one is about times."""
 
 
 class RememberingTrainer:
