@@ -152,3 +152,17 @@ def test_two_updates_on_the_real_engine_and_a_third_after_resuming(
     assert sorted(rows) == [("dreamed", "training", 12), ("real", "evaluation", 12), ("real", "training", 12)]
     assert main(["evaluate", "--policy.model", "a/best", "--games", "3", "--game", "coin"]) == 0
     assert "best@0 in the real environment, 3 games" in capfd.readouterr().out
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)  # two starts of one engine
+def test_an_adapter_is_trained_on_the_real_engine_and_gone_on_with(tmp_path: Path) -> None:
+    pytest.importorskip("textworld_express", reason="pip install 'dreamsim-rl[textworld-express]'")
+    small = ["--train.groups", "2", "--train.group_size", "4", "--tasks.mix", "coin", "--max_steps", "4"]
+    small += ["--train.real_share", "1", "--train.evaluate_games", "0", "--train.lora_rank", "4"]
+    assert main(["train", "--directory", "a", *small, "--train.steps", "1", "--display.mode", "plain"]) == 0
+    assert main(["train", "--resume", "a", "--train.steps", "2"]) == 0
+    lines = [json.loads(text) for text in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert [(one["update"], one["groups_real"], one["staleness"]) for one in lines] == [(1, 2, 0), (2, 2, 0)]
+    assert (tmp_path / "a" / "last" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "a" / "last" / "model.safetensors").exists()
