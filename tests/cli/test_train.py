@@ -155,7 +155,8 @@ def test_two_updates_on_the_real_engine_and_a_third_after_resuming(
 
 
 @pytest.mark.vllm
-@pytest.mark.timeout(600)  # two starts of one engine
+@pytest.mark.slow  # two starts of one engine: more than a minute
+@pytest.mark.timeout(600)
 def test_an_adapter_is_trained_on_the_real_engine_and_gone_on_with(tmp_path: Path) -> None:
     pytest.importorskip("textworld_express", reason="pip install 'dreamsim-rl[textworld-express]'")
     small = ["--train.groups", "2", "--train.group_size", "4", "--tasks.mix", "coin", "--max_steps", "4"]
