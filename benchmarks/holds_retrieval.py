@@ -7,7 +7,8 @@ LanceDB in an environment of their own (`benchmarks/peers_retrieval.py`). Always
   which everything is equally far;
 - queries come in batches, as thousands of episodes ask; the time of a query is its batch's divided by its queries, and
   p99 is over batches, encoding and looking up what was found excluded here, and the same for all;
-- recall is against exact search in the same vectors; ties count as found, because equals are interchangeable.
+- recall is against exact search in the same vectors (of the peers by cosine, of ours by inner product, as each
+  searches); ties count as found, because equals are interchangeable.
 
     python -m benchmarks.holds retrieval --sizes 10000,100000,1000000
 """
@@ -76,6 +77,12 @@ def exact(stored: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[
     return least
 
 
+def unit(some: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of length 1, as those who search by cosine see them: rounded as they are stored they are not quite."""
+    lengths: NDArray[np.float32] = np.linalg.norm(some, axis=1, keepdims=True)
+    return some / lengths
+
+
 def ours(stored: NDArray[np.float32], queries: NDArray[np.float32], least: NDArray[np.float32]) -> dict[str, float]:
     """Our index: what building it takes, its queries and their recall."""
     before, begun = resident_mib(), time.perf_counter()
@@ -121,7 +128,7 @@ def at_size(work: Path, size: int, queries: int, peers: Path | None) -> dict[str
     least = exact(stored, asked)
     found = {"dreamsim": ours(stored, asked, least), "numpy": flat(stored, asked)}
     if peers is not None:
-        np.save(work / "least.npy", least)
+        np.save(work / "least.npy", exact(unit(stored), unit(asked)))
         for name in ("sqlite_vec", "lancedb"):
             found[name] = beside(peers, name, work, size, queries)
     print(f"{size}: {found}", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from dreamsim.cli.tasks import DATA
 from dreamsim.engines.restarting import open_restarting_engine
 from dreamsim.engines.vllm_process import has_gpu
 from dreamsim.engines.vllm_settings import PromptLookup, VllmSettings
+from dreamsim.errors import ConfigurationError
 from dreamsim.protocols import Engine, Tokenizer
 from dreamsim.runtime.config import TINY, ExperienceSection, PolicySection, Settings
 
@@ -172,11 +173,16 @@ def vllm_settings(settings: Settings, name: Role) -> VllmSettings:
     """What vLLM is started with for a role, or for both if one engine serves them. Blocks: looks at files.
 
     Raises:
-        ConfigurationError: an adapter cannot be loaded.
+        ConfigurationError: an adapter cannot be loaded, or a setting would spoil what the engine writes.
     """
     role: PolicySection | ExperienceSection = getattr(settings, name)
     general, own = settings.vllm, role.vllm
     lookup = own.prompt_lookup if own.prompt_lookup is not None else general.prompt_lookup
+    if lookup and not has_gpu():
+        raise ConfigurationError(
+            f"{name}.vllm.prompt_lookup = {lookup}: vLLM's CPU engine writes other tokens with it (docs/engines.md); "
+            "set vllm.prompt_lookup = 0 where there is no GPU"
+        )
     share = own.gpu_memory_utilization or general.gpu_memory_utilization
     if share is None and has_gpu():
         share = gpu_share(_engines_here(settings))

@@ -118,7 +118,7 @@ class VllmSection(Section):
         None, "unit in which prefixes are shared; default: 32 on a CPU, else vLLM's", unit="tokens", ge=1
     )
     prompt_lookup: int = setting(
-        0, "guess so many tokens ahead from what was written before, which is exact; 0 is off", unit="tokens", ge=0
+        0, "guess so many tokens ahead from what was written before; 0 is off; on a GPU alone", unit="tokens", ge=0
     )
     cpu_threads: OptionalInt = setting(
         None, "threads that compute, on a CPU; default: one less than there are cores", unit="threads", ge=1

@@ -101,7 +101,10 @@ async def opened(*arguments: str) -> engines.Engines:
         return found
 
 
-async def test_two_models_are_two_engines_each_with_its_own_settings(started: list[VllmSettings]) -> None:
+async def test_two_models_are_two_engines_each_with_its_own_settings(
+    started: list[VllmSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
     both = ("--policy.model", "a/b", "--experience.model", "c/d", "--vllm.max_num_seqs", "64")
     found = await opened(*both, "--policy.vllm.max_num_seqs", "8", "--experience.vllm.prompt_lookup", "4")
     by_model = {settings.model: settings for settings in started}
@@ -109,6 +112,15 @@ async def test_two_models_are_two_engines_each_with_its_own_settings(started: li
     assert (by_model["a/b"].max_num_seqs, by_model["c/d"].max_num_seqs) == (8, 64)
     assert by_model["a/b"].speculative is None
     assert by_model["c/d"].speculative is not None
+
+
+async def test_prompt_lookup_which_spoils_what_a_cpu_writes_is_refused_there(
+    started: list[VllmSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "has_gpu", lambda: False)
+    with pytest.raises(ConfigurationError, match=r"set vllm\.prompt_lookup = 0"):
+        await opened("--policy.model", "a/b", "--experience.model", "c/d", "--vllm.prompt_lookup", "4")
+    assert started == []
 
 
 async def test_one_model_is_one_engine(started: list[VllmSettings]) -> None:
