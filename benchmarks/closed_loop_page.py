@@ -24,12 +24,12 @@ RESULTS = ROOT / "benchmarks" / "results" / "closed-loop"
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 COMMAND = ["python", "-m", "benchmarks.closed_loop"]
 CURVES = {
-    "grpo_dream_large": "#4c0519",
-    "grpo_dream_long": "#9a3412",
-    "grpo_dream": "#c2410c",
-    "grpo_real": "#1d4ed8",
-    "ppo_dream": "#f59e0b",
-    "ppo_real": "#60a5fa",
+    "grpo_dream_large": "#f472b6",
+    "grpo_dream_long": "#fdba74",
+    "grpo_dream": "#ea580c",
+    "grpo_real": "#3b82f6",
+    "ppo_dream": "#facc15",
+    "ppo_real": "#93c5fd",
 }
 POINTS = 20
 """Rise in real success that `seconds_to_20_points` waits for."""
