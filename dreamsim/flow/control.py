@@ -6,7 +6,7 @@ alive is refused with what would have been accepted; every episode that is ended
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from dreamsim.errors import UsageError
@@ -26,6 +26,8 @@ class RunControl:
     def __init__(self, telemetry: Telemetry | None = None) -> None:
         """Of a run that goes on; `telemetry` is told when it is paused."""
         self._telemetry = telemetry
+        self.watchers: list[Callable[[bool], None]] = []
+        """Are told when the run is paused (True) and when it goes on (False), at once."""
         self.gate = Gate()
         """Closed while the run is paused."""
         self._collectors: list[Collector] = []
@@ -56,12 +58,18 @@ class RunControl:
     def pause(self) -> None:
         """Begin no episode and no step. A step that has begun, its requests to engines too, comes to its end; what is
         over is stored and delivered. An episode's time limit stands still at the gate. Idempotent."""
-        self.gate.close()
+        if not self.paused:
+            self.gate.close()
+            for watch in self.watchers:
+                watch(True)
         self._tell()
 
     def resume(self) -> None:
         """Go on. Idempotent."""
-        self.gate.open()
+        if self.paused:
+            self.gate.open()
+            for watch in self.watchers:
+                watch(False)
         self._tell()
         for collector in self._collectors:
             collector.refill()
@@ -123,3 +131,27 @@ def _only(beginning: str, named: dict[str, T], what: str) -> T:
     raise UsageError(
         f"no {what} that is alive begins with {beginning!r} (give at least {SHORTEST} characters): see `dump`"
     )
+
+
+class PausableClock:
+    """Monotonic time that stands still while a run is paused: for deadlines that are not to pass meanwhile."""
+
+    __slots__ = ("_now", "_paused", "_since")
+
+    def __init__(self, now: Callable[[], float], control: RunControl) -> None:
+        """`now` is monotonic time, seconds."""
+        self._now = now
+        self._paused = 0.0
+        self._since: float | None = now() if control.paused else None
+        control.watchers.append(self._told)
+
+    def now(self) -> float:
+        """Seconds, those of pauses left out."""
+        return (self._now() if self._since is None else self._since) - self._paused
+
+    def _told(self, paused: bool) -> None:
+        if paused:
+            self._since = self._now()
+        elif self._since is not None:
+            self._paused += self._now() - self._since
+            self._since = None

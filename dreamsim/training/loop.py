@@ -30,7 +30,7 @@ from dreamsim.evaluation.success import PolicyReport
 from dreamsim.flow.alarms import Alarm, alarms
 from dreamsim.flow.archive import DurableSink
 from dreamsim.flow.batches import BatchBuilder, BatchSettings
-from dreamsim.flow.control import RunControl
+from dreamsim.flow.control import PausableClock, RunControl
 from dreamsim.flow.delivery import load_everywhere
 from dreamsim.flow.groups import ClosedGroup, GroupAssembler, GroupSettings
 from dreamsim.flow.learning import learned_from
@@ -113,7 +113,7 @@ class Training:
         grouped = GroupSettings(size=size, minimum=min(settings.minimum, size), deadline_s=settings.group_deadline_s)
         assembler = GroupAssembler(grouped)
         self._begun = self._now()
-        self._table = Table(assembler, group_size=size, now=self._now)
+        self._table = Table(assembler, group_size=size, now=PausableClock(self._now, self.control).now)
         self._books = Books(settings, self._planner, self._table, self.telemetry)
         self._known: set[str] = set()  # episodes that need not be played: simulators look into it, so it only grows
         self._scope, self._stopping = anyio.CancelScope(), False

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import anyio
 
+from dreamsim.flow.control import PausableClock, RunControl
 from dreamsim.flow.groups import GroupAssembler, GroupSettings
 from dreamsim.flow.planning import PlannedGroup
 from dreamsim.records.episode import Episode
@@ -101,6 +102,28 @@ def test_an_episode_that_comes_after_the_deadline_and_before_its_group_is_taken_
     assert [one.repeat for one in first.episodes] == [0, 1, 2]
     assert not first.closed.complete
     assert [one.repeat for one in second.episodes] == [0, 1]
+
+
+def test_a_deadline_does_not_pass_while_the_run_is_paused() -> None:
+    async def main() -> float:
+        control = RunControl()
+        assembler = GroupAssembler(GroupSettings(size=3, minimum=1, deadline_s=10.0))
+        one = Table(assembler, group_size=3, now=PausableClock(anyio.current_time, control).now)
+        one.planned(1)
+        one.arrived(episode(0))
+
+        async def rest() -> None:
+            await anyio.sleep(4.0)
+            control.pause()
+            await anyio.sleep(100.0)
+            control.resume()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(rest)
+            await one.complete([PlannedGroup(task=TASK, source="dreamed", number=0)])
+        return anyio.current_time()
+
+    assert in_virtual_time(main) == 110.0
 
 
 def test_without_a_deadline_all_are_waited_for() -> None:
