@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -98,16 +99,17 @@ async def test_a_training_in_several_sittings_learns_what_one_would(tmp_path: Pa
     assert resumed.weights == trainer.weights
 
 
-@pytest.mark.parametrize("lag", [0, 1])
-def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> None:
+@pytest.mark.parametrize(("lag", "curriculum"), [(0, False), (1, False), (0, True)])
+def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int, curriculum: bool) -> None:
     settings = replace(SETTINGS, steps=12, evaluate_every=5, lag=lag)
-    anyio.run(train, tmp_path / "whole", settings)
+    training = partial(train, settings=settings, curriculum=curriculum)
+    anyio.run(training, tmp_path / "whole")
     killed = tmp_path / "killed"
     script = (
         "import anyio, sys; from dataclasses import replace; from functools import partial; from pathlib import Path; "
         "from tests.training.worlds import SETTINGS, train; "
         f"settings = replace(SETTINGS, steps=12, evaluate_every=5, lag={lag}); "
-        "anyio.run(partial(train, Path(sys.argv[1]), settings, latency_s=0.005))"
+        f"anyio.run(partial(train, Path(sys.argv[1]), settings, latency_s=0.005, curriculum={curriculum}))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "adapters", ROOT / "trainers")))}
     for lines in (3, 8) if lag == 0 else (5,):
@@ -117,7 +119,7 @@ def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> Non
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    anyio.run(train, killed, settings)
+    anyio.run(training, killed)
     whole, resumed = (
         without_times([json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()])
         for name in ("whole", "killed")
@@ -127,6 +129,8 @@ def test_kill_9_changes_nothing_that_is_learned(tmp_path: Path, lag: int) -> Non
     assert whole == resumed
     weights = [(path / "weights" / "v12" / "weights").read_text() for path in (tmp_path / "whole", killed)]
     assert weights[0] == weights[1]
+    planners = [json.loads((path / "state.json").read_text())["planner"] for path in (tmp_path / "whole", killed)]
+    assert planners[0] == planners[1]  # which task is worth what, and which groups were planned
 
 
 async def test_a_training_that_is_told_to_stop_does_and_can_go_on(tmp_path: Path) -> None:

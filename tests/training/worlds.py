@@ -13,9 +13,11 @@ from typing import Any
 import anyio
 
 from dreamsim.agents.language_model import LanguageModelPolicy, PolicySettings
+from dreamsim.curriculum.source import Curriculum
 from dreamsim.engines.scripted import ByteTokenizer, EngineFault, Latency, ScriptedEngine
 from dreamsim.evaluation.success import GameSettings, PolicyReport, play_games, policy_report
 from dreamsim.flow.archive import EpisodeArchive
+from dreamsim.flow.choosing import CurriculumChooser
 from dreamsim.flow.planning import ShuffledTasks
 from dreamsim.protocols import EpisodeSession
 from dreamsim.records.batch import Batch
@@ -25,6 +27,7 @@ from dreamsim.records.learning import UpdateMetrics
 from dreamsim.records.task import Task
 from dreamsim.records.training import Line
 from dreamsim.records.weights import WeightsUpdate
+from dreamsim.runtime.curriculum_settings import CurriculumSection
 from dreamsim.store.store import open_store
 from dreamsim.testing.environment import ScriptedEnvironment
 from dreamsim.testing.world import scripted_tasks
@@ -95,6 +98,11 @@ def any_action(request: GenerationRequest) -> str:
     return f"<action> {actions[request.seed % len(actions)]}\n<end>"
 
 
+def chooser(tasks: Sequence[Task]) -> CurriculumChooser:
+    """A curriculum that writes no tasks."""
+    return CurriculumChooser(Curriculum(tasks, CurriculumSection(synthetic=0.0), size=SETTINGS.group_size, seed=1))
+
+
 def parts(
     archive: EpisodeArchive,
     trainer: RememberingTrainer,
@@ -103,14 +111,16 @@ def parts(
     evaluate: bool = True,
     latency_s: float = 0.0,
     fault: Mapping[str, EngineFault] | None = None,
+    curriculum: bool = False,
 ) -> TrainingParts:
-    """All parts, scripted."""
+    """All parts, scripted. With a `curriculum` the results of groups decide which task comes next."""
     told = fault or {}
     engine = ScriptedEngine(
         any_action, TOKENIZER, latency=Latency(start_s=latency_s), fault=lambda request: told.get("policy")
     )
     policy = LanguageModelPolicy(engine, TOKENIZER, PolicySettings(window=0, max_tokens=200))
     real = ScriptedEnvironment(source="real")
+    tasks = scripted_tasks(5, rooms=2)
     games = scripted_tasks(3, first_seed=500, fold="dev")
 
     async def measured(version: int) -> PolicyReport:
@@ -122,7 +132,7 @@ def parts(
         policy=policy,
         receivers=[engine],
         trainer=trainer,
-        tasks=ShuffledTasks(scripted_tasks(5, rooms=2), seed=1),
+        tasks=chooser(tasks) if curriculum else ShuffledTasks(tasks, seed=1),
         archive=archive,
         evaluate=measured if evaluate else None,
     )
