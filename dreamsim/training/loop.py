@@ -47,7 +47,7 @@ from dreamsim.runtime.telemetry import Telemetry
 from dreamsim.simulator import Simulator
 from dreamsim.training.counting import Books
 from dreamsim.training.lines import training_step
-from dreamsim.training.parts import Progress, TrainingParts, TrainingSettings
+from dreamsim.training.parts import Progress, TrainingParts, TrainingSettings, plainly
 from dreamsim.training.table import Lane, Table
 
 MOST_EMPTY_ROUNDS = 3
@@ -129,7 +129,7 @@ class Training:
             DreamsimError: the training could not go on; what is on disk can be gone on with.
         """
         self._begun = self._now()
-        with self._scope:
+        with plainly(), self._scope:
             await self._begin()
             if self._unfinished:
                 await self._loop()
@@ -222,8 +222,9 @@ class Training:
     async def _told(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Do `work`; the first error ends everything and is raised by `run`, outside the group that would wrap it."""
         try:
-            await work(*arguments)
-        except Exception as error:  # noqa: BLE001 - raised by `run`
+            with plainly():
+                await work(*arguments)
+        except DreamsimError as error:
             self._error = error if self._error is None else self._error
             self.stop()
 

@@ -1,18 +1,19 @@
 """What a training is made of and how far it is.
 
 In: settings, parts, the JSON of a state. Out: records. Always: a setting that makes no sense is refused when made;
-`Progress.from_json(one.to_json(...))` is that one again.
+`Progress.from_json(one.to_json(...))` is that one again; what a part raises leaves a training as a `DreamsimError`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dreamsim.errors import ConfigurationError
+from dreamsim.errors import ConfigurationError, DreamsimError
 from dreamsim.evaluation.success import PolicyReport
 from dreamsim.flow.archive import EpisodeArchive
 from dreamsim.flow.batches import Continuation
@@ -160,3 +161,19 @@ class Progress:
             best_success=told["best_success"],
             best_update=told["best_update"],
         )
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """What a part raises inside, as an error that says what a training's user can do.
+
+    Raises:
+        DreamsimError: as it was raised, or with the part's own error as its cause.
+    """
+    try:
+        yield
+    except DreamsimError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise DreamsimError(f"the training could not go on ({said}); what is on disk can be gone on with") from error
