@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any, cast
 
 import anyio
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from dreamsim.errors import ConfigurationError, EngineError, StoreError, UsageError
 from dreamsim.flow.source import FixedTasks
 from dreamsim.protocols import Assignment, Environment, EpisodeSession, EpisodeSink, Policy, TaskSource
-from dreamsim.records.episode import Episode, Source, Transition, episode_id
+from dreamsim.records.episode import Episode, Source, episode_id
 from dreamsim.records.task import Task
 from dreamsim.runtime.clock import Clock, VirtualClock
 from dreamsim.runtime.snapshot import Snapshot
@@ -380,45 +378,3 @@ async def test_2048_episodes_are_alive_at_the_same_moment() -> None:
 def test_settings_that_must_stand_still_are_refused(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=setting):
         simulator(**{setting: 0})  # type: ignore[arg-type]
-
-
-class Nameless(ScriptedPolicy):
-    """A policy that cannot say its name once it has played."""
-
-    @property
-    def name(self) -> str:
-        raise ConnectionResetError("the model's server is gone")
-
-
-class Boastful(ScriptedEnvironment):
-    """An environment whose steps hold what no step can hold."""
-
-    @asynccontextmanager
-    async def session(self, task: Task, *, episode_id: str, seed: int) -> AsyncIterator[EpisodeSession]:  # type: ignore[override]
-        async with super().session(task, episode_id=episode_id, seed=seed) as session:
-            yield _Boasting(session)
-
-
-class _Boasting:
-    def __init__(self, session: EpisodeSession) -> None:
-        self._session = session
-        self.state, self.admissible = session.state, session.admissible
-
-    async def step(self, action: str) -> Transition:
-        transition = await self._session.step(action)
-        self.state, self.admissible = transition.state, transition.admissible
-        return replace(transition, trust=cast("Any", "none needed"))
-
-
-@pytest.mark.parametrize(
-    ("parts", "said"),
-    [({"policy": Nameless()}, "server is gone"), ({"environment": Boastful()}, "'str' object has no attribute")],
-    ids=["policy", "environment"],
-)
-async def test_what_no_record_can_be_made_of_fails_its_episode_and_not_the_run(
-    parts: dict[str, Any], said: str
-) -> None:
-    sink = MemorySink()
-    assert await outcomes(simulator(sink=sink, **parts)) == ["error"] * 6
-    assert {one.error_kind for one in sink.episodes.values()} == {"unexpected"}
-    assert all(said in (one.error_message or "") for one in sink.episodes.values())
